@@ -1,0 +1,44 @@
+# `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test lint bench fuzz lock clean help
+help:
+	@echo "make demo   set up, replay the built-in trace under several policies, write a report"
+	@echo "make test   set up, check style and types, pass all tests"
+	@echo "make bench  speed against the floor of bare SimPy"
+	@echo "make fuzz   long property tests"
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/rehearse demo --out demo-out
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.replay
+
+fuzz: $(READY)
+	REHEARSE_FUZZ=long $(BIN)/python -m pytest -n auto tests/properties
+
+lock: $(READY)
+	@(head -1 requirements.lock; $(BIN)/python -m pip freeze --exclude-editable; \
+	  $(BIN)/python -m pip list --format=freeze | grep '^setuptools=') > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf $(VENV) demo-out build *.egg-info

@@ -1,0 +1,1 @@
+"""Scheduling policies, shared with production: standard library and numpy only."""

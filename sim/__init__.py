@@ -1,0 +1,1 @@
+"""The world: a fleet, an engine, and what is measured of a run."""

@@ -1,0 +1,1 @@
+"""Trace files to job records. Knows neither policies nor the simulator."""
