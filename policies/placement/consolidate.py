@@ -1,0 +1,115 @@
+"""Consolidate: the fewest servers, then the narrowest domain, then the domain with the least left over.
+
+For gangs whose members talk to each other. Among placements with the fewest servers possible now, the one inside a single
+domain of the narrowest level that can hold it; among those domains the one with the fewest idle devices. Inside it
+the servers with the most room first, and the tightest that suffices for the last pods. It keeps no domain free.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.api import DEVICE_MILLI, NodeSet, Placement, PodGroup, Request
+from policies.bitset import bits
+from policies.framework.draft import Draft
+from policies.framework.placement import IndexedPlacement
+from policies.framework.scoring import place_by_score
+from policies.nodes import NodeTable
+
+
+class Consolidate(IndexedPlacement):
+    """See the module."""
+
+    name = "consolidate"
+
+    def place(self, request: Request, nodes: NodeTable, within: NodeSet | None = None) -> Placement | None:
+        """A complete placement, or None."""
+        if request.plain or sum(group.pods for group in request.gang) == 1:
+            return super().place(request, nodes, within)
+        allowed = request.eligible
+        if within is not None:
+            allowed &= within
+        return self._narrowest(request, nodes, allowed, place_by_score(self, request, nodes, allowed))
+
+    def one(self, devices: int, nodes: NodeTable, allowed: NodeSet) -> int:
+        """The tightest server, or -1."""
+        by_idle = nodes.by_idle
+        for idle in range(devices, len(by_idle)):
+            servers = by_idle[idle] & allowed
+            if servers:
+                return (servers & -servers).bit_length() - 1
+        return -1
+
+    def whole_servers(self, request: Request, nodes: NodeTable, allowed: NodeSet) -> Placement | None:
+        """As any gang: which of the idle servers matters here."""
+        return self._narrowest(request, nodes, allowed, super().whole_servers(request, nodes, allowed))
+
+    def place_gang(self, request: Request, nodes: NodeTable, allowed: NodeSet) -> Placement | None:
+        """Of the placements with the fewest servers, the one in the narrowest and fullest domain."""
+        widest = super().place_gang(request, nodes, allowed)
+        return self._narrowest(request, nodes, allowed, widest)
+
+    def _narrowest(
+        self, request: Request, nodes: NodeTable, allowed: NodeSet, widest: Placement | None
+    ) -> Placement | None:
+        if widest is None:
+            return None
+        fewest = len({share.node for share in widest})
+        if fewest == 1:
+            return widest
+        for domains in nodes.topology.domains:
+            best: tuple[int, int] | None = None
+            chosen: Placement | None = None
+            for number, domain in enumerate(domains):
+                inside = self._inside(request, nodes, allowed & domain, fewest)
+                if inside is not None:
+                    rank = (_idle_devices(nodes, allowed & domain), number)
+                    if best is None or rank < best:
+                        best, chosen = rank, inside
+            if chosen is not None:
+                return chosen
+        return widest
+
+    def _inside(self, request: Request, nodes: NodeTable, domain: NodeSet, fewest: int) -> Placement | None:
+        if domain.bit_count() < fewest:
+            return None
+        if request.plain:
+            first = request.gang[0]
+            if nodes.whole_pods(first.devices, domain) < first.pods:
+                return None
+            placement = super().place_gang(request, nodes, domain)
+        else:
+            placement = place_by_score(self, request, nodes, domain)
+        if placement is None or len({share.node for share in placement}) > fewest:
+            return None
+        return placement
+
+    def fill(self, draft: Draft, group: PodGroup, number: int) -> None:
+        """The most room first; the last pods to the tightest server that takes them all."""
+        left = group.pods
+        while left:
+            idle = self._next_idle(draft, group, left)
+            servers = draft.by_idle[idle]
+            pods = min(left, idle // group.devices)
+            draft.take((servers & -servers).bit_length() - 1, idle, group, number, pods)
+            left -= pods
+
+    @staticmethod
+    def _next_idle(draft: Draft, group: PodGroup, left: int) -> int:
+        by_idle = draft.by_idle
+        for idle in range(left * group.devices, len(by_idle)):
+            if by_idle[idle]:
+                return idle
+        return next(idle for idle in range(len(by_idle) - 1, 0, -1) if by_idle[idle])
+
+    def scores(self, request: Request, group: PodGroup, nodes: NodeTable) -> NDArray[np.int64]:
+        """A server that takes more pods of the gang goes first; the fewest left among equals."""
+        columns = nodes.columns()
+        left = columns.idle if request.device_milli == DEVICE_MILLI else columns.free_milli
+        fit = np.minimum(nodes.pods_everywhere(request, group), group.pods)
+        return fit * (1 << 40) - left
+
+
+def _idle_devices(nodes: NodeTable, within: NodeSet) -> int:
+    return sum(nodes.idle[node] for node in bits(within))

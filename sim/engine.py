@@ -1,0 +1,327 @@
+"""The SimPy process: arrive, finish, decide. Turns records, a fleet and a policy into a timeline.
+
+One event for the next arrival, one for each running job, and one pass after everything that happens in the same
+millisecond. An idle queue costs no pass.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+
+from policies.api import Action, Placement, Policy, Preempt, QueueView, Reject, Start, WakeAt
+from policies.topology import Topology
+from sim.decision import PolicyStalledError, Referee, RefusedActionError
+from sim.instant import Instant, Moment
+from sim.rules import Rules
+from sim.state import PPM, JobState, State
+from sim.streams import Streams
+from sim.timeline import CHUNK, Columns, Happened
+from sim.world.speed import SpeedChange, SpeedModel
+from traces.job import JobRecord
+
+# plain integers, because SimPy compares them in its heap
+FINISH, ARRIVE, CONTROL, DECIDE = map(int, (Instant.FINISH, Instant.ARRIVE, Instant.CONTROL, Instant.DECIDE))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one replay gave."""
+
+    records: Sequence[JobRecord]
+    timeline: Columns
+    rejections: dict[int, str]
+    """Row of a record that was turned away -> why."""
+    end_ms: int
+    passes: int
+    held_milli_ms: int
+    """Milli-device-milliseconds that jobs held in sum."""
+
+
+class PolicyError(Exception):
+    """A policy broke its contract. `outcome` holds everything until then: nothing is lost."""
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+class Engine:
+    """One replay. Use once: build it, `run()` it."""
+
+    def __init__(
+        self,
+        records: Sequence[JobRecord],
+        topology: Topology,
+        policy: Policy,
+        *,
+        rules: Rules | None = None,
+        queues: dict[str, QueueView] | None = None,
+        speed: SpeedModel | None = None,
+        validate: bool = False,
+    ) -> None:
+        self.rules = rules or Rules()
+        self.records = records
+        self.policy = policy
+        self.state = State(topology, queues or {}, self.rules)
+        self._validate = validate
+        self._speed = None if speed is None or speed.always_full else speed
+        self._referee = Referee(self.state, policy.name or type(policy).__name__)
+        self._env = simpy.Environment()
+        self._each_event = self.rules.decide == "event"
+        self._plain_passes = not self._each_event and self.rules.cycle_ms is None
+        self._plain_ends = self.rules.overrun == "extend" and not self.rules.fill
+        self._order = arrival_order(records, self.rules)
+        self._submits = self._order if self.rules.fill else [records[row].submit_ms for row in self._order]
+        self._next = 0
+        self._pass_is_due = False
+        self._wakes: set[int] = set()
+        self._rejections: dict[int, str] = {}
+        self._passes = 0
+        self._always_pass = bool(getattr(policy, "runs_on_empty_queue", False))
+        self._progress: Callable[[int], None] | None = None
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
+        """Replay everything. `progress` is told now and then how many jobs have ended.
+
+        Raises `PolicyError` if the policy asks for what cannot be, fails, or lets jobs wait for ever.
+        """
+        self._progress = progress
+        if self._order:
+            self._at(self._submits[0], ARRIVE, Moment(self._arrive))
+        if self._speed is not None:
+            for change in self._speed.changes:
+                self._at(change.at_ms, CONTROL, Moment(self._change_speed, change))
+        collecting = gc.isenabled()
+        gc.disable()  # because: nothing here makes cycles, and a collection would walk every record of the trace
+        try:
+            self._env.run()
+            if self.state.view.pending and not self.rules.fill:
+                raise self._referee.stalled()
+        except (RefusedActionError, PolicyStalledError) as error:
+            raise PolicyError(str(error), self._outcome()) from error
+        finally:
+            if collecting:
+                gc.enable()
+        self.state.validate()
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        state = self.state
+        now = state.view.now_ms
+        return Outcome(
+            records=self.records,
+            timeline=state.timeline.columns(),
+            rejections=self._rejections,
+            end_ms=now,
+            passes=self._passes,
+            held_milli_ms=state.held_until_now(),
+        )
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def _at(self, at_ms: int, instant: int, moment: Moment) -> None:
+        self._env.schedule(moment, instant, at_ms - self._env.now)  # type: ignore[arg-type]
+
+    def _arrive(self, _: Moment) -> None:
+        state = self.state
+        order, submits, records = self._order, self._submits, self.records
+        impossible = state.requests.impossible
+        place, count = self._next, len(order)
+        now = state.view.now_ms = submits[place]
+        while place < count and submits[place] == now:
+            row = order[place]
+            place += 1
+            job = state.arrive(row, records[row])
+            if impossible and job.view.request in impossible:
+                self._turn_away(job, "larger than the fleet: it cannot start even on empty servers")
+            elif self._each_event:
+                self._next = place
+                self._decide()
+        self._next = place
+        if place < count:
+            self._env.schedule(Moment(self._arrive), ARRIVE, submits[place] - now)  # type: ignore[arg-type]
+        self._after_event()
+
+    def _finish(self, moment: Moment) -> None:
+        job: JobState = moment.payload
+        state = self.state
+        state.view.now_ms = int(self._env.now)
+        del job.end  # because: job and event point at each other, and the collector is off
+        state.finish(job)
+        self._after_event()
+
+    def _overrun(self, moment: Moment) -> None:
+        job: JobState = moment.payload
+        self.state.view.now_ms = int(self._env.now)
+        del job.end
+        if self.rules.overrun == "kill":
+            self.state.kill(job)
+        else:
+            self.state.requeue(job)
+        self._after_event()
+
+    def _change_speed(self, moment: Moment) -> None:
+        change: SpeedChange = moment.payload
+        assert self._speed is not None
+        state = self.state
+        state.view.now_ms = int(self._env.now)
+        self._speed.apply(change)
+        for running in list(state.view.running):
+            if any(change.nodes >> share.node & 1 for share in running.placement):
+                job = state.jobs[running.job.job_id]
+                speed = self._speed.speed_ppm(job.view, running.placement)
+                if speed != job.speed_ppm:
+                    job.end.disarm()
+                    self._schedule_end(job, state.change_speed(job, speed))
+        self._after_event()
+
+    def _schedule_end(self, job: JobState, done_ms: int) -> None:
+        assert job.running is not None
+        limit = job.running.expected_end_ms
+        if self.rules.overrun != "extend" and limit is not None and done_ms > limit:
+            job.end = Moment(self._overrun, job)
+            self._at(limit, FINISH, job.end)
+        else:
+            job.end = Moment(self._finish, job)
+            self._at(done_ms, FINISH, job.end)
+
+    # -- passes ----------------------------------------------------------------------------------------------
+
+    def _after_event(self) -> None:
+        """Decide now if the instant is over, else when it is."""
+        state = self.state
+        if self._validate:
+            state.validate()
+        if len(state.timeline.open) >= CHUNK:
+            state.timeline.settle()
+            if self._progress is not None:
+                self._progress(state.ended)
+        if (state.view.pending.jobs or self._always_pass) and not self._pass_is_due:
+            if self._plain_passes:
+                if self._env.peek() > state.view.now_ms:
+                    self._decide()
+                else:
+                    self._pass_is_due = True
+                    self._env.schedule(Moment(self._due), DECIDE, 0)  # type: ignore[arg-type]
+            else:
+                self._pass_later()
+
+    def _pass_later(self) -> None:
+        cycle_ms = self.rules.cycle_ms
+        if cycle_ms is None:
+            self._decide()  # a pass after each event
+        else:
+            self._pass_is_due = True
+            wait = -self.state.view.now_ms % cycle_ms
+            self._env.schedule(Moment(self._due), DECIDE, wait)  # type: ignore[arg-type]
+
+    def _due(self, _: Moment) -> None:
+        self._pass_is_due = False
+        self.state.view.now_ms = int(self._env.now)
+        self._decide()
+
+    def _woken(self, moment: Moment) -> None:
+        self._wakes.discard(moment.payload)
+        self.state.view.now_ms = int(self._env.now)
+        if not self._pass_is_due:
+            self._decide()
+
+    def _decide(self) -> None:
+        """One scheduling pass: each action is checked and applied before the next is asked for."""
+        self._passes += 1
+        state = self.state
+        left = 1000 + 4 * len(state.jobs)
+        try:
+            for action in self.policy.decide(state.view):
+                if type(action) is Start:
+                    self._start(action)
+                else:
+                    self._apply(action)
+                left -= 1
+                if left < 0:
+                    raise self._referee.endless()
+        except (RefusedActionError, PolicyStalledError):
+            raise
+        except Exception as error:
+            raise self._referee.failed(error) from error
+        if self.rules.fill:
+            for view in list(state.view.pending):
+                state.turn_away(state.jobs[view.job_id], Happened.DROP)
+        if self._validate:
+            state.validate()
+
+    def _start(self, action: Start) -> None:
+        job = self._referee.start(action)
+        placement = action[1]
+        speed = PPM if self._speed is None else self._speed.speed_ppm(job.view, placement)
+        done_ms = self.state.start(job, placement, speed)
+        if done_ms < 0:
+            raise self._referee.unfit(job, placement)
+        if self._plain_ends:
+            job.end = end = Moment(self._finish, job)
+            self._env.schedule(end, FINISH, done_ms - self.state.view.now_ms)  # type: ignore[arg-type]
+        elif not self.rules.fill:
+            self._schedule_end(job, done_ms)
+
+    def _apply(self, action: Action) -> None:
+        referee = self._referee
+        if isinstance(action, Preempt):
+            job = referee.preempt(action)
+            job.end.disarm()
+            del job.end
+            self.state.preempt(job)
+        elif isinstance(action, Reject):
+            self._turn_away(referee.reject(action), f"rejected by the policy: {action.reason}")
+        elif isinstance(action, WakeAt):
+            at_ms = referee.wake_at(action)
+            if at_ms not in self._wakes:
+                self._wakes.add(at_ms)
+                self._at(at_ms, DECIDE, Moment(self._woken, at_ms))
+        else:
+            raise referee.unknown(action)
+
+    def _turn_away(self, job: JobState, reason: str) -> None:
+        self._rejections[job.row] = reason
+        self.state.turn_away(job, Happened.REJECT)
+
+
+def arrival_order(records: Sequence[JobRecord], rules: Rules) -> list[int]:
+    """Rows in the order of arrival: by submit time, and within one millisecond by the tie order of the rules."""
+    rows = list(range(len(records)))
+    if rules.fill:
+        return rows
+    rows.sort(key=lambda row: records[row].submit_ms)
+    if rules.ties == "file":
+        return rows
+    shuffled: Sequence[int] = ()
+    if rules.ties == "random":
+        shuffled = np.argsort(Streams(rules.seed).generator("ties").random(len(rows)), kind="stable").tolist()
+        rank = [0] * len(rows)
+        for place, row in enumerate(shuffled):
+            rank[row] = place
+        shuffled = rank
+    first = 0
+    submits = [records[row].submit_ms for row in rows]
+    for place in range(1, len(rows) + 1):
+        if place == len(rows) or submits[place] != submits[first]:
+            if place - first > 1:
+                if rules.ties == "random":
+                    rows[first:place] = sorted(rows[first:place], key=lambda row: shuffled[row])
+                else:
+                    rows[first:place] = sorted(rows[first:place], key=lambda row: natural(records[row].job_id))
+            first = place
+    return rows
+
+
+def natural(job_id: str) -> tuple[tuple[int, int, str], ...]:
+    """Numbers inside an id compare as numbers: job9 before job10."""
+    parts = re.split(r"(\d+)", job_id)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part) + (
+        (2, 0, job_id),
+    )

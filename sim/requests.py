@@ -1,0 +1,104 @@
+"""From what a record asks to the `Request` that policies see: how a gang is cut into pods."""
+
+from __future__ import annotations
+
+from policies.api import PodGroup, Request
+from policies.framework.scoring import place_by_score
+from policies.nodes import NodeTable
+from policies.placement.best_fit import BestFit
+from policies.topology import Topology
+from sim.rules import Split
+from traces.job import JobRecord
+
+
+class RequestMaker:
+    """Makes one `Request` for all records that ask for the same, and knows which can never be met.
+
+    `pools_of` gives the pools of a queue, None for any.
+    """
+
+    def __init__(self, topology: Topology, split: Split, pools_of: dict[str, tuple[str, ...] | None]) -> None:
+        self._topology = topology
+        self._split = split
+        self._pools_of = pools_of
+        self._known: dict[tuple[object, ...], Request] = {}
+        self.impossible: set[Request] = set()
+        """Requests that do not fit even the empty fleet."""
+        self._empty = NodeTable(topology)
+
+    def request(self, job: JobRecord) -> Request:
+        """The request of a record, the same object for the same demand."""
+        pools = self._pools_of.get(job.queue) if job.queue is not None and self._pools_of else None
+        key = (
+            job.gpu_count,
+            job.gpu_milli,
+            job.pods,
+            job.cpu_milli,
+            job.memory_mib,
+            job.gpu_memory_mib,
+            job.accelerators,
+            pools,
+        )
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._make(job, pools)
+            if not self._fits_empty(known):
+                self.impossible.add(known)
+        return known
+
+    def _make(self, job: JobRecord, pools: tuple[str, ...] | None) -> Request:
+        shapes = self._shapes(job, pools)
+        pods_in_all = sum(pods for pods, _ in shapes)
+        gang = tuple(
+            PodGroup(
+                pods,
+                devices,
+                _part(job.cpu_milli, devices, job.gpu_count, pods_in_all),
+                _part(job.memory_mib, devices, job.gpu_count, pods_in_all),
+            )
+            for pods, devices in shapes
+        )
+        return self._topology.request(
+            gang,
+            device_milli=job.gpu_milli,
+            device_memory_mib=job.gpu_memory_mib,
+            accelerators=job.accelerators,
+            pools=pools,
+        )
+
+    def _shapes(self, job: JobRecord, pools: tuple[str, ...] | None) -> list[tuple[int, int]]:
+        """(pods, devices per pod), larger pods first."""
+        if job.pods is not None:
+            return [(job.pods, job.gpu_count // job.pods)]
+        if job.gpu_count <= 1:
+            return [(1, job.gpu_count)]
+        if self._split == "free":
+            return [(job.gpu_count, 1)]
+        allowed = self._topology.allowing(
+            devices=job.gpu_count,
+            device_memory_mib=job.gpu_memory_mib,
+            accelerators=job.accelerators,
+            pools=pools,
+        )
+        sizes = [node.devices for number, node in enumerate(self._topology.nodes) if allowed >> number & 1]
+        largest = max(max(sizes, default=1), 1)
+        whole, rest = divmod(job.gpu_count, largest)
+        return [(whole, largest)] * (whole > 0) + [(1, rest)] * (rest > 0)
+
+    def _fits_empty(self, request: Request) -> bool:
+        allowed = request.eligible
+        if not allowed or request.devices > self._topology.device_count:
+            return False
+        if request.plain:
+            return BestFit().place(request, self._empty) is not None
+        if len(request.gang) == 1:  # equal pods do not get in each other's way on an empty fleet: counting is exact
+            room = self._empty.pods_everywhere(request, request.gang[0])
+            return int(room.clip(max=request.gang[0].pods).sum()) >= request.gang[0].pods
+        return place_by_score(BestFit(), request, self._empty, allowed) is not None
+
+
+def _part(amount: int, devices: int, devices_in_all: int, pods_in_all: int) -> int:
+    """A pod's part of an amount of the whole job, by its devices, rounded up."""
+    if devices_in_all:
+        return -(-amount * devices // devices_in_all)
+    return -(-amount // pods_in_all)

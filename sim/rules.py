@@ -1,0 +1,50 @@
+"""The rules of a run that are neither the fleet's nor the policy's: what a scenario decides and every report prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["whole", "free"]
+Overrun = Literal["extend", "kill", "requeue"]
+Progress = Literal["keep", "lose"]
+Ties = Literal["job_id", "file", "random"]
+Decide = Literal["instant", "event"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Defaults are what the field calls plain. Raises ValueError for values that cannot be."""
+
+    split: Split = "whole"
+    """How a job that gives only a total is cut: into as few servers as it takes, or anywhere."""
+    ties: Ties = "job_id"
+    """The order of jobs that are submitted in the same millisecond."""
+    oracle: bool = False
+    """Policies may see true run times, and where a trace has no estimate the true run time stands for it."""
+    fill: bool = False
+    """Static fill: file order, no departures, no retry."""
+    progress: Progress = "keep"
+    """What a preempted job has when it starts again."""
+    checkpoint_ms: int | None = None
+    """Where progress is kept: only up to the last multiple of this; None keeps all."""
+    restart_ms: int = 0
+    """What a preempted job pays on its devices at each start after the first."""
+    overrun: Overrun = "extend"
+    """What happens when a job outruns its estimate."""
+    decide: Decide = "instant"
+    """One pass for each instant, or one after each event."""
+    cycle_ms: int | None = None
+    """Passes only at multiples of this; None is whenever something happened."""
+    impossible: Literal["reject", "refuse"] = "reject"
+    """A job that cannot fit the empty fleet: rejected with the reason, or the run refused."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.restart_ms < 0:
+            raise ValueError(f"restart_ms: must be >= 0, got {self.restart_ms}")
+        for name, value in (("checkpoint_ms", self.checkpoint_ms), ("cycle_ms", self.cycle_ms)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: must be >= 1, got {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed: must be >= 0, got {self.seed}")

@@ -1,0 +1,293 @@
+"""Who holds what. Every change of the simulated cluster goes through here, and is written to the timeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from policies import bitset
+from policies.api import DEVICE_MILLI, JobView, Placement, QueueView, RunningJob
+from policies.nodes import UNLIMITED, NodeLedger
+from policies.topology import Topology
+from sim.instant import Moment
+from sim.requests import RequestMaker
+from sim.rules import Rules
+from sim.timeline import Happened, Timeline
+from sim.views import SimView, job_view
+from traces.job import JobRecord
+
+PPM = 1_000_000
+"""Full speed. Work is counted in millionths of a millisecond at full speed, so that every speed is exact."""
+
+# plain integers, because an enum's members cost a look-up each and make slow columns
+ARRIVE, START, FINISH, KILL = int(Happened.ARRIVE), int(Happened.START), int(Happened.FINISH), int(Happened.KILL)
+PREEMPT, SPEED = int(Happened.PREEMPT), int(Happened.SPEED)
+NOWHERE: Placement = ()
+
+
+class JobState:
+    """The truth about a job that has arrived and has not ended."""
+
+    __slots__ = ("end", "ready_ms", "record", "row", "running", "speed_ppm", "view", "work", "worked_at_ms")
+
+    running: RunningJob | None
+    """What it holds now."""
+    work: int
+    """What is left to do, as of `worked_at_ms`, in millionths of a millisecond at full speed."""
+    speed_ppm: int
+    worked_at_ms: int
+    ready_ms: int
+    """Before this the job pays for its restart and does no work."""
+    end: Moment
+    """The event at which it will end; set while it runs."""
+
+    def __init__(self, row: int, record: JobRecord, view: JobView) -> None:
+        self.row = row
+        self.record = record
+        self.view = view
+        self.work = record.run_ms * PPM
+        self.running = None
+
+
+class InvariantError(AssertionError):
+    """The state contradicts itself: a defect of this program, never of its input."""
+
+
+class State:
+    """The cluster in one run. `view` is what policies see of it."""
+
+    def __init__(self, topology: Topology, queues: dict[str, QueueView], rules: Rules) -> None:
+        self.ledger = NodeLedger(topology)
+        self.view = SimView(self.ledger, queues)
+        self.view.running.ask_attained(self.attained_ms)
+        self.rules = rules
+        self.timeline = Timeline()
+        self.jobs: dict[str, JobState] = {}
+        """Everything that waits or runs."""
+        self.requests = RequestMaker(topology, rules.split, {name: queue.pools for name, queue in queues.items()})
+        self.arrived = 0
+        self.ended = 0
+        self.held_milli = 0
+        """Milli-devices that running jobs hold now."""
+        self.held_milli_ms = 0
+        """Integral of `held_milli` over time, until `_held_at_ms`."""
+        self.released_milli_ms = 0
+        """The same integral, summed job by job at each release."""
+        self._held_at_ms = 0
+        self._queues = queues
+
+    # -- changes ---------------------------------------------------------------------------------------------
+
+    def arrive(self, row: int, record: JobRecord) -> JobState:
+        """A job is submitted and begins to wait."""
+        sim = self.view
+        view = job_view(record, self.arrived, self.requests.request(record), self.rules.oracle)
+        self.arrived += 1
+        job = self.jobs[record.job_id] = JobState(row, record, view)
+        sim.pending.add(view)
+        self.timeline.add((sim.now_ms, ARRIVE, row, 0, NOWHERE))
+        return job
+
+    def start(self, job: JobState, placement: Placement, speed_ppm: int) -> int:
+        """A waiting job gets its devices. Returns when it will have done its work at this speed.
+
+        -1, and nothing has changed, if the devices are not free.
+        """
+        view = job.view
+        request = view.request
+        if not self.ledger.take(request, placement):
+            return -1
+        sim = self.view
+        now = sim.now_ms
+        sim.pending.remove(view)
+        overhead = self.rules.restart_ms if view.preemptions else 0
+        expected = view.estimate_ms
+        if expected is not None:
+            expected = now + overhead + max(expected - view.attained_ms, 0)
+        # tuple.__new__, because a start is the hot path of a replay
+        running: RunningJob = tuple.__new__(RunningJob, (view, placement, now, expected, overhead))
+        job.running = running
+        job.speed_ppm = speed_ppm
+        job.ready_ms = job.worked_at_ms = now + overhead
+        sim.running.add(running)
+        sim.starts += 1
+        self.held_milli_ms += self.held_milli * (now - self._held_at_ms)
+        self._held_at_ms = now
+        self.held_milli += request.devices * request.device_milli
+        if self._queues:
+            self._charge(running, 1)
+        self.timeline.add((now, START, job.row, speed_ppm, placement))
+        return now + overhead - (-job.work // speed_ppm)
+
+    def finish(self, job: JobState) -> None:
+        """A running job has done its work."""
+        self._release(job)
+        self._end(job, FINISH)
+
+    def kill(self, job: JobState) -> None:
+        """A running job has outrun its limit."""
+        self._release(job)
+        self._end(job, KILL)
+
+    def preempt(self, job: JobState) -> None:
+        """A running job loses its devices and waits again, with the progress that the rules leave it."""
+        self._release(job)
+        self.work_off(job)
+        total = job.record.run_ms * PPM
+        if self.rules.progress == "lose":
+            job.work = total
+        elif self.rules.checkpoint_ms is not None:
+            done = total - job.work
+            job.work = total - done // (self.rules.checkpoint_ms * PPM) * (self.rules.checkpoint_ms * PPM)
+        job.view = job.view._replace(attained_ms=(total - job.work) // PPM, preemptions=job.view.preemptions + 1)
+        self.view.pending.add(job.view)
+        self.timeline.add((self.view.now_ms, PREEMPT, job.row, 0, NOWHERE))
+
+    def requeue(self, job: JobState) -> None:
+        """A running job has outrun its estimate: it waits again, and asks for twice the time."""
+        self.preempt(job)
+        estimate = job.view.estimate_ms
+        self.view.pending.remove(job.view)
+        job.view = job.view._replace(estimate_ms=None if estimate is None else max(2 * estimate, 1))
+        self.view.pending.add(job.view)
+
+    def turn_away(self, job: JobState, how: Happened) -> None:
+        """A waiting job is rejected or dropped for good."""
+        self.view.pending.remove(job.view)
+        self._end(job, int(how))
+
+    def change_speed(self, job: JobState, speed_ppm: int) -> int:
+        """A running job goes on at another speed. Returns when it will have done its work."""
+        self.work_off(job)
+        job.speed_ppm = speed_ppm
+        self.timeline.add((self.view.now_ms, SPEED, job.row, speed_ppm, NOWHERE))
+        return max(self.view.now_ms, job.ready_ms) - (-job.work // speed_ppm)
+
+    def work_off(self, job: JobState) -> None:
+        """Account for the work that a job did until now."""
+        now = self.view.now_ms
+        if now > job.worked_at_ms:
+            job.work = max(job.work - (now - job.worked_at_ms) * job.speed_ppm, 0)
+            job.worked_at_ms = now
+
+    def attained_ms(self, job_id: str) -> int:
+        """Work that a running job has done until now, as run time at full speed."""
+        job = self.jobs[job_id]
+        done = job.record.run_ms * PPM - job.work
+        if self.view.now_ms > job.worked_at_ms:
+            done += (self.view.now_ms - job.worked_at_ms) * job.speed_ppm
+        return min(done // PPM, job.record.run_ms)
+
+    def _release(self, job: JobState) -> None:
+        running = job.running
+        assert running is not None, f"job {job.record.job_id} holds nothing"
+        sim = self.view
+        now = sim.now_ms
+        request = job.view.request
+        self.ledger.release(request, running.placement)
+        sim.running.remove(running)
+        sim.releases += 1
+        demand = request.devices * request.device_milli
+        self.held_milli_ms += self.held_milli * (now - self._held_at_ms)
+        self._held_at_ms = now
+        self.held_milli -= demand
+        self.released_milli_ms += demand * (now - running.start_ms)
+        if self._queues:
+            self._charge(running, -1)
+        job.running = None
+
+    def _end(self, job: JobState, how: int) -> None:
+        del self.jobs[job.record.job_id]
+        self.ended += 1
+        self.timeline.add((self.view.now_ms, how, job.row, 0, NOWHERE))
+
+    def held_until_now(self) -> int:
+        """Milli-device-milliseconds that jobs held so far."""
+        return self.held_milli_ms + self.held_milli * (self.view.now_ms - self._held_at_ms)
+
+    def _charge(self, running: RunningJob, sign: int) -> None:
+        queue = self._queues.get(running.job.queue)
+        if queue is None:
+            return
+        for accelerator, milli in _held_by_accelerator(self.ledger.topology, running).items():
+            queue.held_milli[accelerator] = queue.held_milli.get(accelerator, 0) + sign * milli
+
+    # -- checks ----------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Recompute everything that can be recomputed. Raises `InvariantError` at the first contradiction."""
+        self._validate_jobs()
+        fresh = NodeLedger(self.ledger.topology)
+        for running in self.view.running:
+            fresh.take(running.job.request, running.placement)
+        for name in ("idle_mask", "idle", "by_idle", "idle_total", "cpu_left", "memory_left", "pods_left", "partial"):
+            _same(name, getattr(self.ledger, name), getattr(fresh, name))
+        for number, node in enumerate(self.ledger.topology.nodes):
+            if self.ledger.idle_mask[number] >> node.devices:
+                raise InvariantError(f"{node.name} has idle devices that it does not have")
+            lefts = (self.ledger.cpu_left[number], self.ledger.memory_left[number], self.ledger.pods_left[number])
+            if min(lefts) < 0 or max(lefts) > UNLIMITED:
+                raise InvariantError(f"{node.name} is over-committed: {lefts} left of CPU, memory and pods")
+            for device, left in self.ledger.partial.get(number, {}).items():
+                if not 0 <= left < DEVICE_MILLI:
+                    raise InvariantError(f"device {device} of {node.name} has {left} milli-devices left")
+        self._validate_queues()
+
+    def _validate_jobs(self) -> None:
+        waiting, running = len(self.view.pending), len(self.view.running)
+        _same("jobs in the system", len(self.jobs), waiting + running)
+        _same("jobs that arrived", self.arrived, waiting + running + self.ended)
+        held = open_ms = 0
+        for job in self.jobs.values():
+            if (job.running is None) != (job.record.job_id in self.view.pending):
+                raise InvariantError(f"job {job.record.job_id} both runs and waits, or neither")
+            if job.running is not None:
+                _whole_gang(job.running)
+                demand = job.view.request.demand_milli
+                held += demand
+                open_ms += demand * (self.view.now_ms - job.running.start_ms)
+        _same("milli-devices held", self.held_milli, held)
+        _same("milli-device-milliseconds held", self.held_until_now(), self.released_milli_ms + open_ms)
+
+    def _validate_queues(self) -> None:
+        for name, queue in self._queues.items():
+            held: dict[str, int] = {}
+            for running in self.view.running:
+                if running.job.queue == name:
+                    for accelerator, milli in _held_by_accelerator(self.ledger.topology, running).items():
+                        held[accelerator] = held.get(accelerator, 0) + milli
+            _same(f"queue {name} holds", {k: v for k, v in queue.held_milli.items() if v}, held)
+
+
+def _held_by_accelerator(topology: Topology, running: RunningJob) -> dict[str, int]:
+    held = {"*": 0}
+    milli = running.job.request.device_milli
+    for share in running.placement:
+        amount = share.device_mask.bit_count() * milli
+        if amount:
+            accelerator = topology.accelerator_of[share.node] or "generic"
+            held[accelerator] = held.get(accelerator, 0) + amount
+            held["*"] += amount
+    return {accelerator: amount for accelerator, amount in held.items() if amount}
+
+
+def _whole_gang(running: RunningJob) -> None:
+    pods = [0] * len(running.job.request.gang)
+    for share in running.placement:
+        pods[share.group] += share.pods
+        devices = share.pods * running.job.request.gang[share.group].devices
+        _same(f"devices of job {running.job.job_id}", share.device_mask.bit_count(), devices)
+    _same(f"pods of job {running.job.job_id}", pods, [group.pods for group in running.job.request.gang])
+
+
+def _same(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise InvariantError(f"{what}: {found} found, {expected} recomputed")
+
+
+def describe(placement: Placement, topology: Topology) -> str:
+    """`n0[0-3] n2[1]`: a placement in stories and golden timelines."""
+    parts = []
+    for share in placement:
+        name = topology.nodes[share.node].name if 0 <= share.node < len(topology) else f"#{share.node}"
+        parts.append(f"{name}[{bitset.ranges(share.device_mask)}]")
+    return " ".join(parts)

@@ -1,0 +1,112 @@
+"""What happened, in order: append-only and columnar. The only source of results."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.api import Placement
+
+CHUNK = 1 << 12
+"""Events that are kept as tuples before they become columns."""
+
+
+class Happened(IntEnum):
+    """The kinds of entries."""
+
+    ARRIVE = 0
+    START = 1
+    FINISH = 2
+    KILL = 3
+    """It outran its limit."""
+    PREEMPT = 4
+    REJECT = 5
+    DROP = 6
+    """Static fill found no place for it."""
+    SPEED = 7
+    """Its speed changed while it ran."""
+
+
+ENDS = (Happened.FINISH, Happened.KILL, Happened.REJECT, Happened.DROP)
+"""After these a job does nothing more."""
+
+RELEASES = (Happened.FINISH, Happened.KILL, Happened.PREEMPT)
+"""These give back what the last START took."""
+
+
+class Columns(NamedTuple):
+    """The timeline as columns. Each entry's shares are rows `share_start[i] : share_start[i + 1]` of the share columns."""
+
+    at_ms: NDArray[np.int64]
+    happened: NDArray[np.int8]
+    job: NDArray[np.int32]
+    """Row of the job in the results."""
+    speed_ppm: NDArray[np.int32]
+    """Millionths of full speed, for START and SPEED; 0 elsewhere."""
+    share_start: NDArray[np.int64]
+    share_node: NDArray[np.int32]
+    share_devices: NDArray[np.uint64]
+    """Device masks."""
+    share_pods: NDArray[np.int32]
+    share_group: NDArray[np.int16]
+
+
+class Timeline:
+    """Grows by `add`; `columns()` closes it."""
+
+    def __init__(self) -> None:
+        self.open: list[tuple[int, int, int, int, Placement]] = []
+        self._closed: list[Columns] = []
+        """The entries that are not columns yet."""
+        self.add = self.open.append
+        """Append `(at_ms, happened, job, speed_ppm, placement)`."""
+
+    def __len__(self) -> int:
+        return sum(len(part.at_ms) for part in self._closed) + len(self.open)
+
+    def settle(self) -> None:
+        """Turn what is open into columns. Called between instants, when `open` has `CHUNK` entries."""
+        self._close()
+
+    def _close(self) -> None:
+        if not self.open:
+            return
+        count = len(self.open)
+        at, happened, job, speed, placements = zip(*self.open, strict=True)
+        lengths = np.fromiter(map(len, placements), dtype=np.int64, count=count)
+        shares = np.fromiter(
+            chain.from_iterable(chain.from_iterable(placements)), dtype=np.uint64, count=4 * int(lengths.sum())
+        ).reshape(-1, 4)
+        self._closed.append(
+            Columns(
+                at_ms=np.fromiter(at, dtype=np.int64, count=count),
+                happened=np.fromiter(happened, dtype=np.int8, count=count),
+                job=np.fromiter(job, dtype=np.int32, count=count),
+                speed_ppm=np.fromiter(speed, dtype=np.int32, count=count),
+                share_start=lengths,
+                share_node=shares[:, 0].astype(np.int32),
+                share_devices=shares[:, 1].copy(),
+                share_pods=shares[:, 2].astype(np.int32),
+                share_group=shares[:, 3].astype(np.int16),
+            )
+        )
+        self.open.clear()
+
+    def columns(self) -> Columns:
+        """Everything, as columns."""
+        self._close()
+        if not self._closed:
+            empty = [np.zeros(0, dtype=kind) for kind in _KINDS]
+            empty[4] = np.zeros(1, dtype=np.int64)
+            return Columns._make(empty)
+        joined = [np.concatenate(parts) for parts in zip(*self._closed, strict=True)]
+        joined[4] = np.concatenate(([0], np.cumsum(joined[4])))
+        self._closed = []
+        return Columns._make(joined)
+
+
+_KINDS = (np.int64, np.int8, np.int32, np.int32, np.int64, np.int32, np.uint64, np.int32, np.int16)
