@@ -50,6 +50,11 @@ class Topology:
         """Devices of the largest server."""
         self.device_count: int = sum(node.devices for node in self.nodes)
         self.accelerator_of: tuple[str | None, ...] = tuple(node.accelerator for node in self.nodes)
+        self.by_accelerator: dict[str, NodeSet] = {}
+        """The servers of each model; those without devices under the empty name."""
+        for number, node in enumerate(self.nodes):
+            model = node.accelerator or ""
+            self.by_accelerator[model] = self.by_accelerator.get(model, 0) | self.bit_of[number]
         self.domains: list[tuple[NodeSet, ...]] = []
         """For each level, the servers of each of its domains."""
         self.domain_names: list[tuple[str, ...]] = []

@@ -1,1 +1,1 @@
-
+"""Entitlements of queues."""

@@ -1,0 +1,164 @@
+"""Name -> how the parts are put together.
+
+`fifo:place=best-fit,per=queue` is a name with parameters. Every name takes `place`, `per` and `quota`; what else a name takes
+stands in its entry.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from policies.api import Policy
+from policies.framework.cycle import BestEffortCycle, Cycle, StrictCycle
+from policies.framework.per_queue import PerQueue
+from policies.framework.points import Ordering, Placer
+from policies.ordering.fifo import Fifo
+from policies.ordering.priority import Priority
+from policies.ordering.shortest import ShortestEstimate, ShortestTruth
+from policies.ordering.smallest_area import SmallestEstimatedArea, SmallestTrueArea
+from policies.placement.best_fit import BestFit
+from policies.placement.consolidate import Consolidate
+from policies.placement.first_fit import FirstFit
+from policies.placement.random_fit import RandomFit
+from policies.placement.spread import Spread
+from policies.quota.nominal import NominalQuota
+
+
+class UnknownPolicyError(ValueError):
+    """A policy name or parameter that the catalogue does not have. The message names the nearest."""
+
+
+class TypicalPod(NamedTuple):
+    """One kind of pod in the mix by which fragmentation is measured."""
+
+    share: float
+    """Of all pods; the shares of a mix sum to 1."""
+    cpu_milli: int
+    device_milli: int
+    devices: int
+    accelerators: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a driver hands in: random streams by purpose, and the pod mix if there is one."""
+
+    generator: Callable[[str], np.random.Generator]
+    typical_pods: tuple[TypicalPod, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One name of the catalogue."""
+
+    summary: str
+    build: Callable[[str, Placer, Mapping[str, str], bool], Policy]
+    """(name, placer, own parameters, keeps quota) -> policy."""
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Own parameters with the values that they take; an empty tuple is any text."""
+    place: str = "best-fit"
+
+
+def _cycle(
+    kind: type[Cycle], order: Callable[[], Ordering]
+) -> Callable[[str, Placer, Mapping[str, str], bool], Policy]:
+    def build(name: str, placer: Placer, _: Mapping[str, str], quota: bool) -> Policy:
+        return kind(name=name, order=order(), placer=placer, admission=NominalQuota() if quota else None)
+
+    return build
+
+
+PLACEMENTS: dict[str, Callable[[Parts], Placer]] = {
+    "first-fit": lambda _: FirstFit(),
+    "best-fit": lambda _: BestFit(),
+    "spread": lambda _: Spread(),
+    "random": lambda parts: RandomFit(rng=parts.generator("placement")),
+    "consolidate": lambda _: Consolidate(),
+}
+
+POLICIES: dict[str, Entry] = {
+    "fifo": Entry(summary="arrival order, the head blocks", build=_cycle(StrictCycle, Fifo)),
+    "best-effort-fifo": Entry(summary="arrival order, skips what does not fit", build=_cycle(BestEffortCycle, Fifo)),
+    "priority": Entry(summary="higher priority first, the head blocks", build=_cycle(StrictCycle, Priority)),
+    "best-effort-priority": Entry(
+        summary="higher priority first, skips what does not fit", build=_cycle(BestEffortCycle, Priority)
+    ),
+    "sjf": Entry(summary="shortest estimate first, the head blocks", build=_cycle(StrictCycle, ShortestEstimate)),
+    "best-effort-sjf": Entry(
+        summary="shortest estimate first, skips what does not fit", build=_cycle(BestEffortCycle, ShortestEstimate)
+    ),
+    "sjf-oracle": Entry(
+        summary="shortest true run time first, the head blocks; peeks", build=_cycle(StrictCycle, ShortestTruth)
+    ),
+    "best-effort-sjf-oracle": Entry(
+        summary="shortest true run time first, skips what does not fit; peeks",
+        build=_cycle(BestEffortCycle, ShortestTruth),
+    ),
+    "smallest-area": Entry(
+        summary="smallest estimated devices x time first, skips what does not fit",
+        build=_cycle(BestEffortCycle, SmallestEstimatedArea),
+    ),
+    "smallest-area-oracle": Entry(
+        summary="smallest true devices x time first, skips what does not fit; peeks",
+        build=_cycle(BestEffortCycle, SmallestTrueArea),
+    ),
+}
+
+COMMON = {"place": PLACEMENTS, "per": ("fleet", "queue"), "quota": ("off", "keep")}
+"""Parameters of every name."""
+
+
+def make_policy(spec: str, parts: Parts) -> Policy:
+    """The policy that `spec` describes, its name being `spec`. Raises `UnknownPolicyError`."""
+    name, given = parse(spec)
+    entry = POLICIES.get(name)
+    if entry is None:
+        raise UnknownPolicyError(f"policy {name!r}: {_no_such(name, POLICIES)}")
+    problems = [
+        problem
+        for key, value in given.items()
+        if (problem := _parameter_problem(name, entry, key, value)) is not None
+    ]
+    if problems:
+        raise UnknownPolicyError("; ".join(problems))
+    own = {key: value for key, value in given.items() if key not in COMMON}
+    placement = PLACEMENTS[given.get("place", entry.place)]
+    quota = given.get("quota", "off") == "keep"
+
+    def make() -> Policy:
+        return entry.build(spec, placement(parts), own, quota)
+
+    return PerQueue(make) if given.get("per") == "queue" else make()
+
+
+def parse(spec: str) -> tuple[str, dict[str, str]]:
+    """`name:key=value,key=value` -> name and parameters. Raises `UnknownPolicyError`."""
+    name, _, rest = spec.strip().partition(":")
+    given: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key or not value:
+            raise UnknownPolicyError(f"policy {spec!r}: {part!r} is not key=value")
+        if key in given:
+            raise UnknownPolicyError(f"policy {spec!r}: {key} is given twice")
+        given[key] = value
+    return name, given
+
+
+def _parameter_problem(name: str, entry: Entry, key: str, value: str) -> str | None:
+    allowed = COMMON.get(key, entry.options.get(key))
+    if allowed is None:
+        return f"policy {name!r} has no parameter {key!r}: {_no_such(key, {**COMMON, **entry.options})}"
+    if allowed and value not in allowed:
+        return f"policy {name!r}: {key}={value}: {_no_such(value, dict.fromkeys(allowed))}"
+    return None
+
+
+def _no_such(word: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
