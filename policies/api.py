@@ -61,6 +61,8 @@ class Request:
     """The servers whose kind it allows, whatever they hold now. Filled in by `Topology.request`."""
     plain: bool = False
     """True if whole devices are all that can stand in its way. Filled in by `Topology.request`."""
+    simple: bool = False
+    """True if it is plain, has equal pods, and may go anywhere: `NodeLedger.take` refuses all that can be wrong."""
 
     @property
     def demand_milli(self) -> int:

@@ -7,22 +7,6 @@ from policies.api import DEVICE_MILLI, Placement, Request, Share
 from policies.nodes import UNLIMITED, NodeTable
 
 
-def is_whole(request: Request, placement: Placement) -> bool:
-    """True if the placement has every pod of the gang, once."""
-    try:
-        gang = request.gang
-        if len(gang) == 1:
-            pods = 0
-            for _, _, count, _ in placement:
-                if count < 1:
-                    return False
-                pods += count
-            return pods == gang[0].pods
-        return _missing_pods(request, placement) is None
-    except (TypeError, ValueError, IndexError):
-        return False
-
-
 def why_not(request: Request, placement: Placement, nodes: NodeTable) -> str | None:
     """None if the whole gang fits on exactly these devices now; else the reason, for people."""
     try:

@@ -238,50 +238,52 @@ class NodeTable:
 class NodeLedger(NodeTable):
     """A `NodeTable` that its owner changes."""
 
-    def take(self, request: Request, placement: Placement) -> bool:
+    def take(self, request: Request, placement: Placement) -> int:
         """Give these devices, CPU and memory to a job, or to a part of its gang: all of them or none.
 
-        False, and nothing is taken, if a device does not exist or is not idle, or a share's devices are not what its pods
-        need. For the rest, and for shared devices altogether, ask `policies.feasibility.why_not` first.
+        Returns how many devices were taken; -1, and nothing is taken, if a device does not exist or is not idle, or a
+        share's devices are not what its pods need. For the rest, and for shared devices altogether, ask
+        `policies.feasibility.why_not` first.
         """
         if request.device_milli != DEVICE_MILLI:
             self._take_shares(request, placement)
             self._after(request, placement, -1)
-            return True
+            return request.devices
         gang = request.gang
         idle, idle_mask, by_idle, bit_of = self.idle, self.idle_mask, self.by_idle, self.topology.bit_of
-        taken = total = 0
+        total = 0
         try:
             for node, mask, pods, group in placement:
-                count = mask.bit_count()
                 free = idle_mask[node]
-                if mask & free != mask or count != pods * gang[group].devices or node < 0 or group < 0:
-                    self._give_back(placement[:taken])
-                    return False
-                if mask:
-                    before = idle[node]
-                    idle[node] = after = before - count
-                    idle_mask[node] = free ^ mask
-                    bit = bit_of[node]
-                    by_idle[before] ^= bit
-                    by_idle[after] ^= bit
-                    total += count
-                taken += 1
+                count = mask.bit_count()
+                if mask & free != mask or count != pods * gang[group][1] or (node | group) < 0:
+                    return self._give_back(placement, total)
+                before = idle[node]
+                idle[node] = after = before - count
+                idle_mask[node] = free ^ mask
+                bit = bit_of[node]
+                by_idle[before] ^= bit
+                by_idle[after] ^= bit
+                total += count
         except (TypeError, ValueError, IndexError, AttributeError):
-            self._give_back(placement[:taken])
-            return False
+            return self._give_back(placement, total)
         self.idle_total -= total
         if self._watched or self.limits_side_resources:
             self._after(request, placement, -1)
-        return True
+        return total
 
-    def _give_back(self, placement: Placement) -> None:
+    def _give_back(self, placement: Placement, total: int) -> int:
+        """Undo the shares that hold the first `total` devices of a placement."""
         for node, mask, _, _ in placement:
+            if not total:
+                break
             before = self.idle[node]
             self.idle[node] = after = before + mask.bit_count()
             self.idle_mask[node] |= mask
             self.by_idle[before] ^= 1 << node
             self.by_idle[after] ^= 1 << node
+            total -= mask.bit_count()
+        return -1
 
     def release(self, request: Request, placement: Placement) -> None:
         """Take back what `take` gave."""
@@ -289,15 +291,14 @@ class NodeLedger(NodeTable):
             idle, idle_mask, by_idle, bit_of = self.idle, self.idle_mask, self.by_idle, self.topology.bit_of
             total = 0
             for node, mask, _, _ in placement:
-                if mask:
-                    before = idle[node]
-                    count = mask.bit_count()
-                    idle[node] = after = before + count
-                    total += count
-                    idle_mask[node] |= mask
-                    bit = bit_of[node]
-                    by_idle[before] ^= bit
-                    by_idle[after] ^= bit
+                before = idle[node]
+                count = mask.bit_count()
+                idle[node] = after = before + count
+                total += count
+                idle_mask[node] |= mask
+                bit = bit_of[node]
+                by_idle[before] ^= bit
+                by_idle[after] ^= bit
             self.idle_total += total
         else:
             self._release_shares(request, placement)

@@ -111,6 +111,12 @@ class Topology:
         eligible = self.allowing(
             devices=devices, device_memory_mib=device_memory_mib, accelerators=accelerators, pools=pools
         )
+        plain = (
+            device_milli == DEVICE_MILLI
+            and all(group.devices for group in gang)
+            and not self.limits_pods
+            and not (side and self.limits_side_resources)
+        )
         return Request(
             gang=gang,
             devices=devices,
@@ -120,10 +126,8 @@ class Topology:
             pools=pools,
             side=side,
             eligible=eligible,
-            plain=device_milli == DEVICE_MILLI
-            and all(group.devices for group in gang)
-            and not self.limits_pods
-            and not (side and self.limits_side_resources),
+            plain=plain,
+            simple=plain and len(gang) == 1 and eligible is self.everywhere,
         )
 
     def allowing(

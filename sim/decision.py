@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from policies.api import Action, Placement, Preempt, Reject, Resize, Start, WakeAt
-from policies.feasibility import is_whole, why_not
+from policies.feasibility import why_not
 from sim.state import JobState, State, describe
 from sim.timeline import Happened
 
@@ -41,13 +41,8 @@ class Referee:
         if job.running is not None:
             where = describe(job.running.placement, state.ledger.topology)
             raise self._refusal(f"cannot start {action.job_id}", f"it already runs on {where}", job)
-        request = job.view.request
-        placement = action[1]
-        ledger = state.ledger
-        if request.plain and request.eligible is ledger.topology.everywhere and is_whole(request, placement):
-            return job  # the ledger itself refuses what is not free: see `unfit`
-        if why_not(request, placement, ledger) is not None:
-            raise self.unfit(job, placement)
+        if not job.view.request.simple and why_not(job.view.request, action.placement, state.ledger) is not None:
+            raise self.unfit(job, action.placement)
         return job
 
     def unfit(self, job: JobState, placement: Placement) -> RefusedActionError:
@@ -123,7 +118,7 @@ class Referee:
         lines = [
             f"\n  {at} {Happened(happened).name.lower()} {job.record.job_id}"
             f" {describe(placement, self._state.ledger.topology)}".rstrip()
-            for at, happened, row, _, placement in self._state.timeline.open
+            for at, happened, row, placement in self._state.timeline.recent()
             if row == job.row
         ]
         return "".join(lines[-STORY_LINES:])

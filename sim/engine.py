@@ -19,7 +19,7 @@ from policies.topology import Topology
 from sim.decision import PolicyStalledError, Referee, RefusedActionError
 from sim.instant import Instant, Moment
 from sim.rules import Rules
-from sim.state import PPM, JobState, State
+from sim.state import KILL, PPM, JobState, State
 from sim.streams import Streams
 from sim.timeline import CHUNK, Columns, Happened
 from sim.world.speed import SpeedChange, SpeedModel
@@ -128,7 +128,7 @@ class Engine:
     def _at(self, at_ms: int, instant: int, moment: Moment) -> None:
         self._env.schedule(moment, instant, at_ms - self._env.now)  # type: ignore[arg-type]
 
-    def _arrive(self, _: Moment) -> None:
+    def _arrive(self, moment: Moment) -> None:
         state = self.state
         order, submits, records = self._order, self._submits, self.records
         impossible = state.requests.impossible
@@ -145,23 +145,24 @@ class Engine:
                 self._decide()
         self._next = place
         if place < count:
-            self._env.schedule(Moment(self._arrive), ARRIVE, submits[place] - now)  # type: ignore[arg-type]
+            moment.again(self._arrive)
+            self._env.schedule(moment, ARRIVE, submits[place] - now)  # type: ignore[arg-type]
         self._after_event()
 
     def _finish(self, moment: Moment) -> None:
         job: JobState = moment.payload
         state = self.state
-        state.view.now_ms = int(self._env.now)
+        state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         del job.end  # because: job and event point at each other, and the collector is off
         state.finish(job)
         self._after_event()
 
     def _overrun(self, moment: Moment) -> None:
         job: JobState = moment.payload
-        self.state.view.now_ms = int(self._env.now)
+        self.state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         del job.end
         if self.rules.overrun == "kill":
-            self.state.kill(job)
+            self.state.finish(job, KILL)
         else:
             self.state.requeue(job)
         self._after_event()
@@ -170,7 +171,7 @@ class Engine:
         change: SpeedChange = moment.payload
         assert self._speed is not None
         state = self.state
-        state.view.now_ms = int(self._env.now)
+        state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         self._speed.apply(change)
         for running in list(state.view.running):
             if any(change.nodes >> share.node & 1 for share in running.placement):
@@ -223,12 +224,12 @@ class Engine:
 
     def _due(self, _: Moment) -> None:
         self._pass_is_due = False
-        self.state.view.now_ms = int(self._env.now)
+        self.state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         self._decide()
 
     def _woken(self, moment: Moment) -> None:
         self._wakes.discard(moment.payload)
-        self.state.view.now_ms = int(self._env.now)
+        self.state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         if not self._pass_is_due:
             self._decide()
 

@@ -39,6 +39,10 @@ class Moment(simpy.Event):
         self._value = None
         self.payload = payload
 
+    def again(self, callback: Callable[[Any], None]) -> None:
+        """Make an event that has passed ready to be scheduled once more."""
+        self.callbacks = [callback]
+
     def disarm(self) -> None:
         """Let it pass without effect: SimPy has no cancel."""
         if self.callbacks is not None:

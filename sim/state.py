@@ -21,7 +21,6 @@ PPM = 1_000_000
 # plain integers, because an enum's members cost a look-up each and make slow columns
 ARRIVE, START, FINISH, KILL = int(Happened.ARRIVE), int(Happened.START), int(Happened.FINISH), int(Happened.KILL)
 PREEMPT, SPEED = int(Happened.PREEMPT), int(Happened.SPEED)
-NOWHERE: Placement = ()
 
 
 class JobState:
@@ -66,13 +65,9 @@ class State:
         self.requests = RequestMaker(topology, rules.split, {name: queue.pools for name, queue in queues.items()})
         self.arrived = 0
         self.ended = 0
-        self.held_milli = 0
-        """Milli-devices that running jobs hold now."""
-        self.held_milli_ms = 0
-        """Integral of `held_milli` over time, until `_held_at_ms`."""
-        self.released_milli_ms = 0
-        """The same integral, summed job by job at each release."""
-        self._held_at_ms = 0
+        self._held = 0
+        """Milli-devices times time, summed at each release and taken off at each start: an integral once all is
+        released. `held_until_now` adds what is still held."""
         self._queues = queues
 
     # -- changes ---------------------------------------------------------------------------------------------
@@ -84,17 +79,20 @@ class State:
         self.arrived += 1
         job = self.jobs[record.job_id] = JobState(row, record, view)
         sim.pending.add(view)
-        self.timeline.add((sim.now_ms, ARRIVE, row, 0, NOWHERE))
+        self.timeline.add((sim.now_ms, ARRIVE, row, 0))
         return job
 
     def start(self, job: JobState, placement: Placement, speed_ppm: int) -> int:
         """A waiting job gets its devices. Returns when it will have done its work at this speed.
 
-        -1, and nothing has changed, if the devices are not free.
+        -1, and nothing has changed, if the devices are not free or not as many as the gang needs.
         """
         view = job.view
         request = view.request
-        if not self.ledger.take(request, placement):
+        taken = self.ledger.take(request, placement)
+        if taken != request.devices:
+            if taken >= 0:
+                self.ledger.release(request, placement)
             return -1
         sim = self.view
         now = sim.now_ms
@@ -108,25 +106,24 @@ class State:
         job.running = running
         job.speed_ppm = speed_ppm
         job.ready_ms = job.worked_at_ms = now + overhead
-        sim.running.add(running)
+        table = sim.running
+        table.jobs[view[0]] = running
+        if table.by_end is not None:
+            table.by_end.add(running)
         sim.starts += 1
-        self.held_milli_ms += self.held_milli * (now - self._held_at_ms)
-        self._held_at_ms = now
-        self.held_milli += request.devices * request.device_milli
+        self._held -= request.devices * request.device_milli * now
         if self._queues:
             self._charge(running, 1)
-        self.timeline.add((now, START, job.row, speed_ppm, placement))
+        self.timeline.add((now, START, job.row, speed_ppm))
+        self.timeline.add_placement(placement)
         return now + overhead - (-job.work // speed_ppm)
 
-    def finish(self, job: JobState) -> None:
-        """A running job has done its work."""
+    def finish(self, job: JobState, how: int = FINISH) -> None:
+        """A running job ends: its work is done, or it is killed."""
         self._release(job)
-        self._end(job, FINISH)
-
-    def kill(self, job: JobState) -> None:
-        """A running job has outrun its limit."""
-        self._release(job)
-        self._end(job, KILL)
+        del self.jobs[job.record.job_id]
+        self.ended += 1
+        self.timeline.add((self.view.now_ms, how, job.row, 0))
 
     def preempt(self, job: JobState) -> None:
         """A running job loses its devices and waits again, with the progress that the rules leave it."""
@@ -140,7 +137,7 @@ class State:
             job.work = total - done // (self.rules.checkpoint_ms * PPM) * (self.rules.checkpoint_ms * PPM)
         job.view = job.view._replace(attained_ms=(total - job.work) // PPM, preemptions=job.view.preemptions + 1)
         self.view.pending.add(job.view)
-        self.timeline.add((self.view.now_ms, PREEMPT, job.row, 0, NOWHERE))
+        self.timeline.add((self.view.now_ms, PREEMPT, job.row, 0))
 
     def requeue(self, job: JobState) -> None:
         """A running job has outrun its estimate: it waits again, and asks for twice the time."""
@@ -153,13 +150,15 @@ class State:
     def turn_away(self, job: JobState, how: Happened) -> None:
         """A waiting job is rejected or dropped for good."""
         self.view.pending.remove(job.view)
-        self._end(job, int(how))
+        del self.jobs[job.record.job_id]
+        self.ended += 1
+        self.timeline.add((self.view.now_ms, int(how), job.row, 0))
 
     def change_speed(self, job: JobState, speed_ppm: int) -> int:
         """A running job goes on at another speed. Returns when it will have done its work."""
         self.work_off(job)
         job.speed_ppm = speed_ppm
-        self.timeline.add((self.view.now_ms, SPEED, job.row, speed_ppm, NOWHERE))
+        self.timeline.add((self.view.now_ms, SPEED, job.row, speed_ppm))
         return max(self.view.now_ms, job.ready_ms) - (-job.work // speed_ppm)
 
     def work_off(self, job: JobState) -> None:
@@ -181,28 +180,22 @@ class State:
         running = job.running
         assert running is not None, f"job {job.record.job_id} holds nothing"
         sim = self.view
-        now = sim.now_ms
-        request = job.view.request
-        self.ledger.release(request, running.placement)
-        sim.running.remove(running)
+        request = running[0][3]  # running.job.request
+        self.ledger.release(request, running[1])
+        table = sim.running
+        del table.jobs[running[0][0]]
+        if table.by_end is not None:
+            table.by_end.remove(running)
         sim.releases += 1
-        demand = request.devices * request.device_milli
-        self.held_milli_ms += self.held_milli * (now - self._held_at_ms)
-        self._held_at_ms = now
-        self.held_milli -= demand
-        self.released_milli_ms += demand * (now - running.start_ms)
+        self._held += request.devices * request.device_milli * sim.now_ms
         if self._queues:
             self._charge(running, -1)
         job.running = None
 
-    def _end(self, job: JobState, how: int) -> None:
-        del self.jobs[job.record.job_id]
-        self.ended += 1
-        self.timeline.add((self.view.now_ms, how, job.row, 0, NOWHERE))
-
     def held_until_now(self) -> int:
         """Milli-device-milliseconds that jobs held so far."""
-        return self.held_milli_ms + self.held_milli * (self.view.now_ms - self._held_at_ms)
+        open_now = sum(running.job.request.demand_milli for running in self.view.running)
+        return self._held + open_now * self.view.now_ms
 
     def _charge(self, running: RunningJob, sign: int) -> None:
         queue = self._queues.get(running.job.queue)
@@ -236,17 +229,18 @@ class State:
         waiting, running = len(self.view.pending), len(self.view.running)
         _same("jobs in the system", len(self.jobs), waiting + running)
         _same("jobs that arrived", self.arrived, waiting + running + self.ended)
-        held = open_ms = 0
+        held = 0
         for job in self.jobs.values():
             if (job.running is None) != (job.record.job_id in self.view.pending):
                 raise InvariantError(f"job {job.record.job_id} both runs and waits, or neither")
             if job.running is not None:
                 _whole_gang(job.running)
-                demand = job.view.request.demand_milli
-                held += demand
-                open_ms += demand * (self.view.now_ms - job.running.start_ms)
-        _same("milli-devices held", self.held_milli, held)
-        _same("milli-device-milliseconds held", self.held_until_now(), self.released_milli_ms + open_ms)
+                held += job.view.request.demand_milli
+        partly = sum(DEVICE_MILLI - left for lefts in self.ledger.partial.values() for left in lefts.values())
+        taken = (
+            self.ledger.topology.device_count - self.ledger.idle_total - sum(map(len, self.ledger.partial.values()))
+        )
+        _same("milli-devices held", held, taken * DEVICE_MILLI + partly)
 
     def _validate_queues(self) -> None:
         for name, queue in self._queues.items():

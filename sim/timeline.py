@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from itertools import chain
 from typing import NamedTuple
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 
 from policies.api import Placement
 
-CHUNK = 1 << 12
-"""Events that are kept as tuples before they become columns."""
+FIELDS = 4
+"""Integers of one entry."""
+
+CHUNK = FIELDS << 12
+"""Integers that are kept in a list before they become columns."""
 
 
 class Happened(IntEnum):
@@ -59,34 +63,34 @@ class Timeline:
     """Grows by `add`; `columns()` closes it."""
 
     def __init__(self) -> None:
-        self.open: list[tuple[int, int, int, int, Placement]] = []
+        self.open: list[int] = []
+        """What is not columns yet: `FIELDS` integers an entry."""
+        self._placements: list[Placement] = []
+        """One for each START in `open`."""
         self._closed: list[Columns] = []
-        """The entries that are not columns yet."""
-        self.add = self.open.append
-        """Append `(at_ms, happened, job, speed_ppm, placement)`."""
-
-    def __len__(self) -> int:
-        return sum(len(part.at_ms) for part in self._closed) + len(self.open)
+        self.add = self.open.extend
+        """Append an entry: `(at_ms, happened, job, speed_ppm)`."""
+        self.add_placement = self._placements.append
+        """What the START that was just added takes."""
 
     def settle(self) -> None:
-        """Turn what is open into columns. Called between instants, when `open` has `CHUNK` entries."""
-        self._close()
-
-    def _close(self) -> None:
+        """Turn what is open into columns. Called between instants, when `open` has `CHUNK` integers."""
         if not self.open:
             return
-        count = len(self.open)
-        at, happened, job, speed, placements = zip(*self.open, strict=True)
-        lengths = np.fromiter(map(len, placements), dtype=np.int64, count=count)
+        entries = np.fromiter(self.open, dtype=np.int64, count=len(self.open)).reshape(-1, FIELDS)
+        lengths = np.zeros(len(entries), dtype=np.int64)
+        lengths[entries[:, 1] == int(Happened.START)] = np.fromiter(
+            map(len, self._placements), dtype=np.int64, count=len(self._placements)
+        )
         shares = np.fromiter(
-            chain.from_iterable(chain.from_iterable(placements)), dtype=np.uint64, count=4 * int(lengths.sum())
+            chain.from_iterable(chain.from_iterable(self._placements)), dtype=np.uint64, count=4 * int(lengths.sum())
         ).reshape(-1, 4)
         self._closed.append(
             Columns(
-                at_ms=np.fromiter(at, dtype=np.int64, count=count),
-                happened=np.fromiter(happened, dtype=np.int8, count=count),
-                job=np.fromiter(job, dtype=np.int32, count=count),
-                speed_ppm=np.fromiter(speed, dtype=np.int32, count=count),
+                at_ms=entries[:, 0].copy(),
+                happened=entries[:, 1].astype(np.int8),
+                job=entries[:, 2].astype(np.int32),
+                speed_ppm=entries[:, 3].astype(np.int32),
                 share_start=lengths,
                 share_node=shares[:, 0].astype(np.int32),
                 share_devices=shares[:, 1].copy(),
@@ -95,10 +99,18 @@ class Timeline:
             )
         )
         self.open.clear()
+        self._placements.clear()
+
+    def recent(self) -> Iterator[tuple[int, int, int, Placement]]:
+        """`(at_ms, happened, job, placement)` of the entries that are still open, for stories."""
+        placements = iter(self._placements)
+        for first in range(0, len(self.open), FIELDS):
+            at_ms, happened, job, _ = self.open[first : first + FIELDS]
+            yield at_ms, happened, job, next(placements) if happened == Happened.START else ()
 
     def columns(self) -> Columns:
         """Everything, as columns."""
-        self._close()
+        self.settle()
         if not self._closed:
             empty = [np.zeros(0, dtype=kind) for kind in _KINDS]
             empty[4] = np.zeros(1, dtype=np.int64)

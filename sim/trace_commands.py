@@ -118,6 +118,8 @@ def describe_command(file: Path, format_name: str | None, as_json: bool, show_al
 @click.option("--to-ms", type=click.IntRange(min=0), help="Leave out jobs submitted at this time or later.")
 @click.option("--queue", "queues", multiple=True, help="Keep only this queue; may be repeated.")
 @click.option("--scale-load", help="Divide intervals between submissions by this (1.5, or 3/2).")
+@click.option("--resample-days", type=click.IntRange(1, 36_500), help="So many days, drawn from the file's days.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For --resample-days.")
 @click.option("--cpus-as-devices", is_flag=True, help="Count each CPU core as one device.")
 @click.option("--strict", is_flag=True, help="Write nothing if any row is rejected; status 2.")
 @_JSON
@@ -152,8 +154,8 @@ def generate(profile_name: str, out: Path, as_json: bool, **options: Any) -> Non
     spec = synthetic.Spec(profile=synthetic.profile_named(profile_name), **options)
     with _progress("generating"):
         records = synthetic.generate(spec)
-    write_trace(records, out)
     load = synthetic.offered_load(records, spec.capacity)
+    write_trace(records, out)
     _report_written(out, records, as_json, f"profile {profile_name}, load {load:.4f} of {spec.capacity} devices")
 
 
@@ -197,6 +199,10 @@ def _transformed(records: Sequence[JobRecord], options: dict[str, Any]) -> list[
         kept = transform.select_queues(kept, options["queues"])
     if options["cpus_as_devices"]:
         kept = transform.cpus_as_devices(kept)
+    if options["resample_days"] is not None:
+        from traces.synthetic import stream
+
+        kept = transform.resample_days(kept, options["resample_days"], stream(options["seed"], "resample days"))
     if options["scale_load"] is not None:
         kept = transform.scale_load(kept, _ratio(options["scale_load"]))
     return kept

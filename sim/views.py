@@ -17,45 +17,35 @@ class RunningTable:
     """The running jobs, live. For its owner to change, for policies to read."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, RunningJob] = {}
-        self._by_end: SortedItems[RunningJob] | None = None
+        self.jobs: dict[str, RunningJob] = {}
+        """For the owner of the table to change."""
+        self.by_end: SortedItems[RunningJob] | None = None
+        """The same jobs by expected end, once somebody has asked; for the owner to keep."""
         self._attained: Callable[[str], int] = lambda _: 0
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self.jobs)
 
     def __contains__(self, job_id: object) -> bool:
-        return job_id in self._jobs
+        return job_id in self.jobs
 
     def __iter__(self) -> Iterator[RunningJob]:
-        return iter(self._jobs.values())
+        return iter(self.jobs.values())
 
     def __getitem__(self, job_id: str) -> RunningJob:
-        return self._jobs[job_id]
+        return self.jobs[job_id]
 
     def by_expected_end(self) -> Iterator[RunningJob]:
         """Earliest expected end first, then order of arrival; those without an estimate last."""
-        if self._by_end is None:
-            self._by_end = SortedItems(_expected_end)
-            for job in self._jobs.values():
-                self._by_end.add(job)
-        return iter(self._by_end)
+        if self.by_end is None:
+            self.by_end = SortedItems(_expected_end)
+            for job in self.jobs.values():
+                self.by_end.add(job)
+        return iter(self.by_end)
 
     def attained_ms(self, job_id: str) -> int:
         """Work done until now, as run time at full speed, whole milliseconds."""
         return self._attained(job_id)
-
-    def add(self, job: RunningJob) -> None:
-        """A job begins to run. For the owner of the table."""
-        self._jobs[job[0][0]] = job
-        if self._by_end is not None:
-            self._by_end.add(job)
-
-    def remove(self, job: RunningJob) -> None:
-        """A job runs no more. For the owner of the table."""
-        del self._jobs[job[0][0]]
-        if self._by_end is not None:
-            self._by_end.remove(job)
 
     def ask_attained(self, attained: Callable[[str], int]) -> None:
         """Where `attained_ms` gets its answer. For the owner of the table."""

@@ -74,13 +74,17 @@ class StrictCycle(Cycle):
     def decide(self, view: ClusterView) -> Iterator[Action]:
         """Start from the head while it fits."""
         queue = view.pending.by(self.order)
+        job = queue.first()
+        if job is None:
+            return
         no_room = self.no_room.at(view)
-        while (job := queue.first()) is not None and (self.admission or job.request not in no_room):
+        while job is not None and (job.request not in no_room or self.admission):
             placement = self.place(job, view)
             if placement is None:
                 no_room.add(job.request)
                 return
             yield Start(job.job_id, placement)
+            job = queue.first()
 
 
 class BestEffortCycle(Cycle):

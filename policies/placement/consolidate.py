@@ -34,10 +34,9 @@ class Consolidate(IndexedPlacement):
 
     def one(self, devices: int, nodes: NodeTable, allowed: NodeSet) -> int:
         """The tightest server, or -1."""
-        by_idle = nodes.by_idle
-        for idle in range(devices, len(by_idle)):
-            servers = by_idle[idle] & allowed
-            if servers:
+        everywhere = allowed is nodes.topology.everywhere
+        for servers in nodes.by_idle[devices:]:
+            if servers and (everywhere or (servers := servers & allowed)):
                 return (servers & -servers).bit_length() - 1
         return -1
 
