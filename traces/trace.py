@@ -39,8 +39,7 @@ class Trace:
     def __post_init__(self) -> None:
         if len(self.records) + len(self.rejections) != self.rows:
             raise AssertionError(
-                f"{self.path}: {len(self.records)} accepted + {len(self.rejections)} rejected"
-                f" is not {self.rows} rows"
+                f"{self.path}: {len(self.records)} accepted + {len(self.rejections)} rejected is not {self.rows} rows"
             )
 
 
