@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +23,13 @@ from policies.ordering.smallest_area import SmallestEstimatedArea, SmallestTrueA
 from policies.placement.best_fit import BestFit
 from policies.placement.consolidate import Consolidate
 from policies.placement.first_fit import FirstFit
+from policies.placement.fragmentation import TypicalPod
+from policies.placement.openb_best_fit import OpenbBestFit
+from policies.placement.openb_dot_product import DotProduct
+from policies.placement.openb_fgd import Fgd
+from policies.placement.openb_gpu_clustering import GpuClustering
+from policies.placement.openb_gpu_packing import GpuPacking
+from policies.placement.openb_random import OpenbRandom
 from policies.placement.random_fit import RandomFit
 from policies.placement.spread import Spread
 from policies.quota.nominal import NominalQuota
@@ -31,17 +37,6 @@ from policies.quota.nominal import NominalQuota
 
 class UnknownPolicyError(ValueError):
     """A policy name or parameter that the catalogue does not have. The message names the nearest."""
-
-
-class TypicalPod(NamedTuple):
-    """One kind of pod in the mix by which fragmentation is measured."""
-
-    share: float
-    """Of all pods; the shares of a mix sum to 1."""
-    cpu_milli: int
-    device_milli: int
-    devices: int
-    accelerators: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +68,24 @@ def _cycle(
     return build
 
 
+def _fgd(parts: Parts) -> Placer:
+    if not parts.typical_pods:
+        raise UnknownPolicyError("place=fgd needs the mix of pods: give --typical-pods FILE")
+    return Fgd(typical_pods=parts.typical_pods)
+
+
 PLACEMENTS: dict[str, Callable[[Parts], Placer]] = {
     "first-fit": lambda _: FirstFit(),
     "best-fit": lambda _: BestFit(),
     "spread": lambda _: Spread(),
     "random": lambda parts: RandomFit(rng=parts.generator("placement")),
     "consolidate": lambda _: Consolidate(),
+    "openb-random": lambda parts: OpenbRandom(rng=parts.generator("placement")),
+    "dot-product": lambda _: DotProduct(),
+    "gpu-clustering": lambda _: GpuClustering(),
+    "gpu-packing": lambda _: GpuPacking(),
+    "openb-best-fit": lambda _: OpenbBestFit(),
+    "fgd": _fgd,
 }
 
 POLICIES: dict[str, Entry] = {

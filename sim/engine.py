@@ -78,6 +78,9 @@ class Engine:
         self._plain_ends = self.rules.overrun == "extend" and not self.rules.fill
         self._order = arrival_order(records, self.rules)
         self._submits = self._order if self.rules.fill else [records[row].submit_ms for row in self._order]
+        self._actions_max = 1000 + 4 * len(records)
+        """A pass that yields more does not come to an end."""
+        self._on_finish = self._finish
         self._next = 0
         self._pass_is_due = False
         self._wakes: set[int] = set()
@@ -237,7 +240,7 @@ class Engine:
         """One scheduling pass: each action is checked and applied before the next is asked for."""
         self._passes += 1
         state = self.state
-        left = 1000 + 4 * len(state.jobs)
+        left = self._actions_max
         try:
             for action in self.policy.decide(state.view):
                 if type(action) is Start:
@@ -258,15 +261,18 @@ class Engine:
             state.validate()
 
     def _start(self, action: Start) -> None:
-        job = self._referee.start(action)
+        state = self.state
+        job = state.jobs.get(action[0])
+        if job is None or job.running is not None or not job.view[3].simple:
+            job = self._referee.start(action)
         placement = action[1]
         speed = PPM if self._speed is None else self._speed.speed_ppm(job.view, placement)
-        done_ms = self.state.start(job, placement, speed)
+        done_ms = state.start(job, placement, speed)
         if done_ms < 0:
             raise self._referee.unfit(job, placement)
         if self._plain_ends:
-            job.end = end = Moment(self._finish, job)
-            self._env.schedule(end, FINISH, done_ms - self.state.view.now_ms)  # type: ignore[arg-type]
+            job.end = end = Moment(self._on_finish, job)
+            self._env.schedule(end, FINISH, done_ms - state.view.now_ms)  # type: ignore[arg-type]
         elif not self.rules.fill:
             self._schedule_end(job, done_ms)
 

@@ -32,11 +32,12 @@ class Instant(IntEnum):
 class Moment(simpy.Event):
     """A slim event with one callback and what it is about. Disarmed by taking its callback away."""
 
+    _ok = True
+    _value = None
+
     def __init__(self, callback: Callable[[Any], None], payload: Any = None) -> None:  # noqa: D107
         # because: Event.__init__ stores the environment and a pending value, which a callback event never uses
         self.callbacks = [callback]
-        self._ok = True
-        self._value = None
         self.payload = payload
 
     def again(self, callback: Callable[[Any], None]) -> None:

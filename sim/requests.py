@@ -28,7 +28,7 @@ class RequestMaker:
 
     def request(self, job: JobRecord) -> Request:
         """The request of a record, the same object for the same demand."""
-        pools = self._pools_of.get(job.queue) if job.queue is not None and self._pools_of else None
+        pools = self._pools_of.get(job.queue or "") if self._pools_of else None
         key = (
             job.gpu_count,
             job.gpu_milli,

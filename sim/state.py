@@ -31,7 +31,8 @@ class JobState:
     running: RunningJob | None
     """What it holds now."""
     work: int
-    """What is left to do, as of `worked_at_ms`, in millionths of a millisecond at full speed."""
+    """What is left to do, as of `worked_at_ms`, in millionths of a millisecond at full speed; -1 until it is known to
+    be other than the whole."""
     speed_ppm: int
     worked_at_ms: int
     ready_ms: int
@@ -43,8 +44,12 @@ class JobState:
         self.row = row
         self.record = record
         self.view = view
-        self.work = record.run_ms * PPM
+        self.work = -1
         self.running = None
+
+    def left(self) -> int:
+        """What is left to do, as of `worked_at_ms`."""
+        return self.record.run_ms * PPM if self.work < 0 else self.work
 
 
 class InvariantError(AssertionError):
@@ -57,9 +62,11 @@ class State:
     def __init__(self, topology: Topology, queues: dict[str, QueueView], rules: Rules) -> None:
         self.ledger = NodeLedger(topology)
         self.view = SimView(self.ledger, queues)
-        self.view.running.ask_attained(self.attained_ms)
+        self.view.running.ask(self._running, self.attained_ms)
         self.rules = rules
         self.timeline = Timeline()
+        self._log = self.timeline.add
+        self._log_placement = self.timeline.add_placement
         self.jobs: dict[str, JobState] = {}
         """Everything that waits or runs."""
         self.requests = RequestMaker(topology, rules.split, {name: queue.pools for name, queue in queues.items()})
@@ -79,7 +86,7 @@ class State:
         self.arrived += 1
         job = self.jobs[record.job_id] = JobState(row, record, view)
         sim.pending.add(view)
-        self.timeline.add((sim.now_ms, ARRIVE, row, 0))
+        self._log((sim.now_ms, ARRIVE, row, 0))
         return job
 
     def start(self, job: JobState, placement: Placement, speed_ppm: int) -> int:
@@ -106,24 +113,24 @@ class State:
         job.running = running
         job.speed_ppm = speed_ppm
         job.ready_ms = job.worked_at_ms = now + overhead
-        table = sim.running
-        table.jobs[view[0]] = running
-        if table.by_end is not None:
-            table.by_end.add(running)
+        if sim.running.watched:
+            sim.running.add(running)
         sim.starts += 1
         self._held -= request.devices * request.device_milli * now
         if self._queues:
             self._charge(running, 1)
-        self.timeline.add((now, START, job.row, speed_ppm))
-        self.timeline.add_placement(placement)
-        return now + overhead - (-job.work // speed_ppm)
+        self._log((now, START, job.row, speed_ppm))
+        self._log_placement(placement)
+        if speed_ppm == PPM and job.work < 0:
+            return now + overhead + job.record.run_ms
+        return now + overhead - (-job.left() // speed_ppm)
 
     def finish(self, job: JobState, how: int = FINISH) -> None:
         """A running job ends: its work is done, or it is killed."""
         self._release(job)
         del self.jobs[job.record.job_id]
         self.ended += 1
-        self.timeline.add((self.view.now_ms, how, job.row, 0))
+        self._log((self.view.now_ms, how, job.row, 0))
 
     def preempt(self, job: JobState) -> None:
         """A running job loses its devices and waits again, with the progress that the rules leave it."""
@@ -133,11 +140,11 @@ class State:
         if self.rules.progress == "lose":
             job.work = total
         elif self.rules.checkpoint_ms is not None:
-            done = total - job.work
+            done = total - job.left()
             job.work = total - done // (self.rules.checkpoint_ms * PPM) * (self.rules.checkpoint_ms * PPM)
-        job.view = job.view._replace(attained_ms=(total - job.work) // PPM, preemptions=job.view.preemptions + 1)
+        job.view = job.view._replace(attained_ms=(total - job.left()) // PPM, preemptions=job.view.preemptions + 1)
         self.view.pending.add(job.view)
-        self.timeline.add((self.view.now_ms, PREEMPT, job.row, 0))
+        self._log((self.view.now_ms, PREEMPT, job.row, 0))
 
     def requeue(self, job: JobState) -> None:
         """A running job has outrun its estimate: it waits again, and asks for twice the time."""
@@ -152,29 +159,32 @@ class State:
         self.view.pending.remove(job.view)
         del self.jobs[job.record.job_id]
         self.ended += 1
-        self.timeline.add((self.view.now_ms, int(how), job.row, 0))
+        self._log((self.view.now_ms, int(how), job.row, 0))
 
     def change_speed(self, job: JobState, speed_ppm: int) -> int:
         """A running job goes on at another speed. Returns when it will have done its work."""
         self.work_off(job)
         job.speed_ppm = speed_ppm
-        self.timeline.add((self.view.now_ms, SPEED, job.row, speed_ppm))
-        return max(self.view.now_ms, job.ready_ms) - (-job.work // speed_ppm)
+        self._log((self.view.now_ms, SPEED, job.row, speed_ppm))
+        return max(self.view.now_ms, job.ready_ms) - (-job.left() // speed_ppm)
 
     def work_off(self, job: JobState) -> None:
         """Account for the work that a job did until now."""
         now = self.view.now_ms
         if now > job.worked_at_ms:
-            job.work = max(job.work - (now - job.worked_at_ms) * job.speed_ppm, 0)
+            job.work = max(job.left() - (now - job.worked_at_ms) * job.speed_ppm, 0)
             job.worked_at_ms = now
 
     def attained_ms(self, job_id: str) -> int:
         """Work that a running job has done until now, as run time at full speed."""
         job = self.jobs[job_id]
-        done = job.record.run_ms * PPM - job.work
+        done = job.record.run_ms * PPM - job.left()
         if self.view.now_ms > job.worked_at_ms:
             done += (self.view.now_ms - job.worked_at_ms) * job.speed_ppm
         return min(done // PPM, job.record.run_ms)
+
+    def _running(self) -> list[RunningJob]:
+        return [job.running for job in self.jobs.values() if job.running is not None]
 
     def _release(self, job: JobState) -> None:
         running = job.running
@@ -182,10 +192,8 @@ class State:
         sim = self.view
         request = running[0][3]  # running.job.request
         self.ledger.release(request, running[1])
-        table = sim.running
-        del table.jobs[running[0][0]]
-        if table.by_end is not None:
-            table.by_end.remove(running)
+        if sim.running.watched:
+            sim.running.remove(running)
         sim.releases += 1
         self._held += request.devices * request.device_milli * sim.now_ms
         if self._queues:
@@ -194,7 +202,7 @@ class State:
 
     def held_until_now(self) -> int:
         """Milli-device-milliseconds that jobs held so far."""
-        open_now = sum(running.job.request.demand_milli for running in self.view.running)
+        open_now = sum(running.job.request.demand_milli for running in self._running())
         return self._held + open_now * self.view.now_ms
 
     def _charge(self, running: RunningJob, sign: int) -> None:
@@ -210,7 +218,7 @@ class State:
         """Recompute everything that can be recomputed. Raises `InvariantError` at the first contradiction."""
         self._validate_jobs()
         fresh = NodeLedger(self.ledger.topology)
-        for running in self.view.running:
+        for running in self._running():
             fresh.take(running.job.request, running.placement)
         for name in ("idle_mask", "idle", "by_idle", "idle_total", "cpu_left", "memory_left", "pods_left", "partial"):
             _same(name, getattr(self.ledger, name), getattr(fresh, name))
@@ -226,9 +234,15 @@ class State:
         self._validate_queues()
 
     def _validate_jobs(self) -> None:
-        waiting, running = len(self.view.pending), len(self.view.running)
+        waiting, running = len(self.view.pending), len(self._running())
         _same("jobs in the system", len(self.jobs), waiting + running)
         _same("jobs that arrived", self.arrived, waiting + running + self.ended)
+        if self.view.running.watched:
+            _same(
+                "jobs that run",
+                sorted(r.job.job_id for r in self.view.running),
+                sorted(r.job.job_id for r in self._running()),
+            )
         held = 0
         for job in self.jobs.values():
             if (job.running is None) != (job.record.job_id in self.view.pending):
@@ -245,7 +259,7 @@ class State:
     def _validate_queues(self) -> None:
         for name, queue in self._queues.items():
             held: dict[str, int] = {}
-            for running in self.view.running:
+            for running in self._running():
                 if running.job.queue == name:
                     for accelerator, milli in _held_by_accelerator(self.ledger.topology, running).items():
                         held[accelerator] = held.get(accelerator, 0) + milli

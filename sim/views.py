@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from policies.api import JobView, QueueView, Request, RunningJob
 from policies.nodes import NodeLedger, NodeTable
@@ -14,42 +14,66 @@ NEVER = 1 << 62
 
 
 class RunningTable:
-    """The running jobs, live. For its owner to change, for policies to read."""
+    """The running jobs, live. Its dictionaries are built when somebody first asks, and kept from then on."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, RunningJob] = {}
-        """For the owner of the table to change."""
-        self.by_end: SortedItems[RunningJob] | None = None
-        """The same jobs by expected end, once somebody has asked; for the owner to keep."""
+        self.watched = False
+        """True once somebody has asked: from then on the owner must tell of each job that comes and goes."""
+        self._jobs: dict[str, RunningJob] = {}
+        self._by_end: SortedItems[RunningJob] | None = None
+        self._all: Callable[[], Iterable[RunningJob]] = tuple
         self._attained: Callable[[str], int] = lambda _: 0
 
+    def _watch(self) -> dict[str, RunningJob]:
+        if not self.watched:
+            self.watched = True
+            self._jobs = {running.job.job_id: running for running in sorted(self._all(), key=_start)}
+        return self._jobs
+
     def __len__(self) -> int:
-        return len(self.jobs)
+        return len(self._watch())
 
     def __contains__(self, job_id: object) -> bool:
-        return job_id in self.jobs
+        return job_id in self._watch()
 
     def __iter__(self) -> Iterator[RunningJob]:
-        return iter(self.jobs.values())
+        return iter(self._watch().values())
 
     def __getitem__(self, job_id: str) -> RunningJob:
-        return self.jobs[job_id]
+        return self._watch()[job_id]
 
     def by_expected_end(self) -> Iterator[RunningJob]:
         """Earliest expected end first, then order of arrival; those without an estimate last."""
-        if self.by_end is None:
-            self.by_end = SortedItems(_expected_end)
-            for job in self.jobs.values():
-                self.by_end.add(job)
-        return iter(self.by_end)
+        if self._by_end is None:
+            self._by_end = SortedItems(_expected_end)
+            for job in self._watch().values():
+                self._by_end.add(job)
+        return iter(self._by_end)
 
     def attained_ms(self, job_id: str) -> int:
         """Work done until now, as run time at full speed, whole milliseconds."""
         return self._attained(job_id)
 
-    def ask_attained(self, attained: Callable[[str], int]) -> None:
-        """Where `attained_ms` gets its answer. For the owner of the table."""
+    def add(self, job: RunningJob) -> None:
+        """A job begins to run. For the owner of the table, once it is watched."""
+        self._jobs[job.job.job_id] = job
+        if self._by_end is not None:
+            self._by_end.add(job)
+
+    def remove(self, job: RunningJob) -> None:
+        """A job runs no more. For the owner of the table, once it is watched."""
+        del self._jobs[job.job.job_id]
+        if self._by_end is not None:
+            self._by_end.remove(job)
+
+    def ask(self, jobs: Callable[[], Iterable[RunningJob]], attained: Callable[[str], int]) -> None:
+        """Where the table gets what it is asked for. For its owner."""
+        self._all = jobs
         self._attained = attained
+
+
+def _start(job: RunningJob) -> tuple[int, int]:
+    return (job.start_ms, job.job.arrival)
 
 
 def _expected_end(job: RunningJob) -> tuple[int, int]:

@@ -78,8 +78,15 @@ class StrictCycle(Cycle):
         if job is None:
             return
         no_room = self.no_room.at(view)
-        while job is not None and (job.request not in no_room or self.admission):
-            placement = self.place(job, view)
+        place = self.placer.place if self.admission is None else None
+        nodes = view.nodes
+        while job is not None:
+            if place is None:
+                placement = self.place(job, view)
+            elif job.request in no_room:
+                return
+            else:
+                placement = place(job.request, nodes)
             if placement is None:
                 no_room.add(job.request)
                 return
