@@ -7,6 +7,7 @@ from policies.framework.scoring import place_by_score
 from policies.nodes import NodeTable
 from policies.placement.best_fit import BestFit
 from policies.topology import Topology
+from sim.fleet.catalogue import catalogue
 from sim.rules import Split
 from traces.job import JobRecord
 
@@ -47,7 +48,8 @@ class RequestMaker:
         return known
 
     def _make(self, job: JobRecord, pools: tuple[str, ...] | None) -> Request:
-        shapes = self._shapes(job, pools)
+        models = self._models(job.accelerators)
+        shapes = self._shapes(job, pools, models)
         pods_in_all = sum(pods for pods, _ in shapes)
         gang = tuple(
             PodGroup(
@@ -62,11 +64,25 @@ class RequestMaker:
             gang,
             device_milli=job.gpu_milli,
             device_memory_mib=job.gpu_memory_mib,
-            accelerators=job.accelerators,
+            accelerators=models,
             pools=pools,
         )
 
-    def _shapes(self, job: JobRecord, pools: tuple[str, ...] | None) -> list[tuple[int, int]]:
+    def _models(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The models of the fleet that a record's names mean: by the name itself, else through the catalogue."""
+        of_fleet = self._topology.by_accelerator
+        meant: list[str] = []
+        for name in names:
+            if name in of_fleet:
+                meant.append(name)
+            else:
+                same = catalogue().canonical(name)
+                meant += [model for model in of_fleet if model and catalogue().canonical(model) == same] or [name]
+        return tuple(dict.fromkeys(meant))
+
+    def _shapes(
+        self, job: JobRecord, pools: tuple[str, ...] | None, models: tuple[str, ...]
+    ) -> list[tuple[int, int]]:
         """(pods, devices per pod), larger pods first."""
         if job.pods is not None:
             return [(job.pods, job.gpu_count // job.pods)]
@@ -77,7 +93,7 @@ class RequestMaker:
         allowed = self._topology.allowing(
             devices=job.gpu_count,
             device_memory_mib=job.gpu_memory_mib,
-            accelerators=job.accelerators,
+            accelerators=models,
             pools=pools,
         )
         sizes = [node.devices for number, node in enumerate(self._topology.nodes) if allowed >> number & 1]

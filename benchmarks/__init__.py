@@ -1,0 +1,1 @@
+"""Measured with a floor beside it in the same process; never asserted by wall clock."""
