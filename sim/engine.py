@@ -52,7 +52,7 @@ class PolicyError(Exception):
 
 
 class Engine:
-    """One replay. Use once: build it, `run()` it."""
+    """One replay. Use once: build it, `run()` it. Raises ValueError if two records have the same id."""
 
     def __init__(
         self,
@@ -66,6 +66,8 @@ class Engine:
         validate: bool = False,
     ) -> None:
         self.rules = rules or Rules()
+        if len({record.job_id for record in records}) != len(records):
+            raise ValueError("two records have the same job_id: a trace must name each job once")
         self.records = records
         self.policy = policy
         self.state = State(topology, queues or {}, self.rules)
