@@ -257,16 +257,24 @@ class ClusterView(Protocol):
     now_ms: int
 
     @property
-    def nodes(self) -> NodeTable: ...
+    def nodes(self) -> NodeTable:
+        """The servers with what is left of each."""
+        ...
 
     @property
-    def pending(self) -> PendingJobs: ...
+    def pending(self) -> PendingJobs:
+        """The jobs that wait."""
+        ...
 
     @property
-    def running(self) -> RunningJobs: ...
+    def running(self) -> RunningJobs:
+        """The jobs that hold devices."""
+        ...
 
     @property
-    def queues(self) -> Mapping[str, QueueView]: ...
+    def queues(self) -> Mapping[str, QueueView]:
+        """The queues of the fleet by name; empty where the fleet has none."""
+        ...
 
     @property
     def releases(self) -> int:

@@ -2,40 +2,20 @@
 
 Two layouts of the same facts. Lists and bit sets serve decisions that touch one server at a time: the servers that
 have c idle devices are one integer, so the best fit is one AND and one lowest bit. NumPy columns serve rules that
-look at all servers; they are brought up to date on access, at the cost of what changed since.
+look at all servers: `policies.columns`.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.api import DEVICE_MILLI, DeviceMask, NodeSet, Placement, PodGroup, Request
 from policies.bitset import bits
+from policies.columns import UNLIMITED, Columns, Journal, Mirror
 from policies.topology import Topology
 
-UNLIMITED = 1 << 60
-"""Stands for "not modelled" in the columns of CPU, memory and pods."""
-
-JOURNAL_MAX = 1 << 16
-"""Changes that are remembered; who comes later reads everything anew."""
-
-
-class Columns(NamedTuple):
-    """One entry a server; read-only, true until the next change."""
-
-    idle: NDArray[np.int64]
-    """Wholly idle devices, shape (N,)."""
-    left_milli: NDArray[np.int64]
-    """What is left of each device, shape (N, D); -1 where the server has no such device."""
-    free_milli: NDArray[np.int64]
-    """Sum of what is left, shape (N,)."""
-    cpu_milli: NDArray[np.int64]
-    """CPU left; `UNLIMITED` where not modelled."""
-    memory_mib: NDArray[np.int64]
-    pods: NDArray[np.int64]
+__all__ = ["UNLIMITED", "Columns", "NodeLedger", "NodeTable"]
 
 
 class NodeTable:
@@ -72,12 +52,10 @@ class NodeTable:
         self.memory_left = [UNLIMITED if node.memory_mib is None else node.memory_mib for node in nodes]
         self.pods_left = [UNLIMITED if node.max_pods is None else node.max_pods for node in nodes]
         self.limits_side_resources = topology.limits_side_resources
-        self._watched = False
-        """Changes are noted only once somebody has asked for columns or changes."""
-        self._journal: list[int] = []
-        self._journal_start = 0
-        self._columns: Columns | None = None
-        self._columns_at = 0
+        self.journal = Journal()
+        """Which servers changed, once somebody has asked."""
+        self.mirror: Mirror | None = None
+        """The NumPy columns, once somebody has asked."""
 
     def __len__(self) -> int:
         return len(self.topology.nodes)
@@ -95,11 +73,8 @@ class NodeTable:
         copy.memory_left = self.memory_left.copy()
         copy.pods_left = self.pods_left.copy()
         copy.limits_side_resources = self.limits_side_resources
-        copy._watched = False
-        copy._journal = []
-        copy._journal_start = 0
-        copy._columns = None
-        copy._columns_at = 0
+        copy.journal = Journal()
+        copy.mirror = None
         return copy
 
     # -- questions about one pod group -----------------------------------------------------------------------
@@ -111,28 +86,6 @@ class NodeTable:
             servers = self.by_idle[idle] & within
             if servers:
                 count += servers.bit_count() * (idle // devices)
-        return count
-
-    def pods_on(self, node: int, request: Request, group: PodGroup, busy: DeviceMask = 0) -> int:
-        """How many pods of the group server `node` could take now, with the devices of `busy` taken too.
-
-        `busy` holds whole devices. Its pods' CPU and memory are not counted: use a what-if for those.
-        """
-        if request.device_milli == DEVICE_MILLI:
-            pods = (self.idle_mask[node] & ~busy).bit_count() // group.devices if group.devices else UNLIMITED
-        else:
-            pods = self._shares_on(node, request.device_milli, busy) // max(group.devices, 1)
-        if group.cpu_milli:
-            pods = min(pods, self.cpu_left[node] // group.cpu_milli)
-        if group.memory_mib:
-            pods = min(pods, self.memory_left[node] // group.memory_mib)
-        return min(pods, self.pods_left[node])
-
-    def _shares_on(self, node: int, milli: int, busy: DeviceMask) -> int:
-        count = (self.idle_mask[node] & ~busy).bit_count() * (DEVICE_MILLI // milli)
-        for device, left in self.partial.get(node, {}).items():
-            if not busy >> device & 1:
-                count += left // milli
         return count
 
     def pods_everywhere(self, request: Request, group: PodGroup) -> NDArray[np.int64]:
@@ -177,62 +130,22 @@ class NodeTable:
             chosen |= self.topology.pick(node, available, missing)
         return chosen
 
-    # -- columns and changes -----------------------------------------------------------------------------------
+    # -- all servers at once -----------------------------------------------------------------------------------
 
     def columns(self) -> Columns:
         """The NumPy columns, brought up to date."""
-        now = self.changes
-        if self._columns is None:
-            self._columns = self._build_columns()
-        elif self._columns_at != now:
-            changed = self.changed_since(self._columns_at)
-            if changed is None:
-                self._columns = self._build_columns()
-            else:
-                self._refresh(self._columns, changed)
-        self._columns_at = now
-        return self._columns
+        if self.mirror is None:
+            self.mirror = Mirror(self)
+        return self.mirror.columns(self)
 
     @property
     def changes(self) -> int:
         """How many changes were noted so far: a position for `changed_since`. Noting begins with the first call."""
-        self._watched = True
-        return self._journal_start + len(self._journal)
+        return self.journal.position()
 
     def changed_since(self, position: int) -> list[int] | None:
         """Servers that changed after `position`, each once, or None if that is too long ago to know."""
-        if position < self._journal_start:
-            return None
-        return list(dict.fromkeys(self._journal[position - self._journal_start :]))
-
-    def _build_columns(self) -> Columns:
-        size = len(self)
-        columns = Columns(
-            idle=np.zeros(size, dtype=np.int64),
-            left_milli=np.full((size, max(self.topology.widest, 1)), -1, dtype=np.int64),
-            free_milli=np.zeros(size, dtype=np.int64),
-            cpu_milli=np.array(self.cpu_left, dtype=np.int64),
-            memory_mib=np.array(self.memory_left, dtype=np.int64),
-            pods=np.array(self.pods_left, dtype=np.int64),
-        )
-        self._refresh(columns, list(range(size)))
-        return columns
-
-    def _refresh(self, columns: Columns, changed: list[int]) -> None:
-        for node in changed:
-            row = columns.left_milli[node]
-            row[: self.topology.nodes[node].devices] = 0
-            free = self.idle[node] * DEVICE_MILLI
-            for device in bits(self.idle_mask[node]):
-                row[device] = DEVICE_MILLI
-            for device, left in self.partial.get(node, {}).items():
-                row[device] = left
-                free += left
-            columns.idle[node] = self.idle[node]
-            columns.free_milli[node] = free
-            columns.cpu_milli[node] = self.cpu_left[node]
-            columns.memory_mib[node] = self.memory_left[node]
-            columns.pods[node] = self.pods_left[node]
+        return self.journal.since(position)
 
 
 class NodeLedger(NodeTable):
@@ -268,7 +181,7 @@ class NodeLedger(NodeTable):
         except (TypeError, ValueError, IndexError, AttributeError):
             return self._give_back(placement, total)
         self.idle_total -= total
-        if self._watched or self.limits_side_resources:
+        if self.limits_side_resources or self.journal.watched:
             self._after(request, placement, -1)
         return total
 
@@ -302,16 +215,14 @@ class NodeLedger(NodeTable):
             self.idle_total += total
         else:
             self._release_shares(request, placement)
-        if self._watched or self.limits_side_resources:
+        if self.limits_side_resources or self.journal.watched:
             self._after(request, placement, 1)
 
     def _after(self, request: Request, placement: Placement, sign: int) -> None:
         if self.limits_side_resources:
             self._side(request, placement, sign)
-        if self._watched:
-            self._journal.extend([share[0] for share in placement])
-            if len(self._journal) > JOURNAL_MAX:
-                self._trim()
+        if self.journal.watched:
+            self.journal.note(placement)
 
     def _take_shares(self, request: Request, placement: Placement) -> None:
         milli = request.device_milli
@@ -356,8 +267,3 @@ class NodeLedger(NodeTable):
                 self.memory_left[node] += sign * pods * each.memory_mib
             if self.pods_left[node] < UNLIMITED:
                 self.pods_left[node] += sign * pods
-
-    def _trim(self) -> None:
-        dropped = len(self._journal) // 2
-        del self._journal[:dropped]
-        self._journal_start += dropped

@@ -35,7 +35,7 @@ class Moment(simpy.Event):
     _ok = True
     _value = None
 
-    def __init__(self, callback: Callable[[Any], None], payload: Any = None) -> None:  # noqa: D107
+    def __init__(self, callback: Callable[[Any], None], payload: Any = None) -> None:
         # because: Event.__init__ stores the environment and a pending value, which a callback event never uses
         self.callbacks = [callback]
         self.payload = payload

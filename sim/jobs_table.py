@@ -63,12 +63,12 @@ class JobsTable:
     @property
     def started(self) -> NDArray[np.bool_]:
         """The jobs that started at least once."""
-        return self.first_start_ms != ABSENT
+        return np.not_equal(self.first_start_ms, ABSENT)
 
     @property
     def ended(self) -> NDArray[np.bool_]:
         """The jobs that finished or were killed."""
-        return self.end_ms != ABSENT
+        return np.not_equal(self.end_ms, ABSENT)
 
     @property
     def wait_ms(self) -> Integers:
@@ -298,7 +298,8 @@ def from_arrow(table: Any, levels: Sequence[str]) -> JobsTable:
         rank = {word: number for number, word in enumerate(words)}
         column = table[name].combine_chunks().cast(pa.string()).dictionary_encode()
         known = np.array([*(rank[word] for word in column.dictionary.to_pylist()), ABSENT], dtype=np.int64)
-        return known[column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+        found: Integers = known[column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
+        return found
 
     return JobsTable(
         submit_ms=integers("submit_ms"),

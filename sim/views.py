@@ -84,7 +84,7 @@ def _expected_end(job: RunningJob) -> tuple[int, int]:
 class SimView:
     """The `ClusterView` of the simulator: live, one object for the whole run."""
 
-    __slots__ = ("ledger", "now_ms", "nodes", "pending", "queues", "releases", "running", "starts")
+    __slots__ = ("ledger", "nodes", "now_ms", "pending", "queues", "releases", "running", "starts")
 
     def __init__(self, ledger: NodeLedger, queues: Mapping[str, QueueView]) -> None:
         self.now_ms = 0

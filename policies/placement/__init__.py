@@ -1,1 +1,1 @@
-
+"""Placements, one small file each: where a gang goes."""

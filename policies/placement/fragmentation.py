@@ -1,16 +1,16 @@
 """Fragmentation of a server: the idle device share that the next pod, drawn from a known mix, could not use there.
 
 F of a server is the sum over the kinds of pods of the mix of (share of the kind) x (what is idle there and useless
-to it). A kind that the server cannot take at all finds everything idle useless: a pod without devices, a model that it
-does not allow, too few devices with enough left, too little CPU. A kind that it can take finds useless what is
+to it). A kind that the server cannot take at all finds everything idle useless: a pod without devices, a model that
+it does not allow, too few devices with enough left, too little CPU. A kind that it can take finds useless what is
 left of the devices that have less than it needs of each.
 
 Assumes that the mix of the past is the mix to come. Memory and the number of pods are not looked at.
 Source: Weng et al., "Beware of Fragmentation", USENIX ATC 2023, section 3; the mix as in the simulator published
 with it (hkust-adsl/kubernetes-scheduler-simulator, pkg/utils/frag.go).
 
-Sums are exact: shares are rounded once, to `UNIT` parts, and everything after is in integers, so that a total kept up to
-date change by change is the total computed anew.
+Sums are exact: shares are rounded once, to `UNIT` parts, and everything after is in integers, so that a total kept
+up to date change by change is the total computed anew.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Fragmentation:
     def of(
         self, left_milli: NDArray[np.int64], cpu_milli: NDArray[np.int64], servers: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """F of states of servers: rows of `left_milli` (n, D; 0 or less is nothing left), `cpu_milli` (n), `servers` (n)."""
+        """F of each of n states: `left_milli` (n, D), 0 or less is nothing left; `cpu_milli` (n); `servers` (n)."""
         left = np.maximum(left_milli, 0)
         below, enough = self.against_levels(left)
         return self.measure(Levels(below.sum(axis=1), enough.sum(axis=1)), left.sum(axis=1), cpu_milli, servers)

@@ -1,8 +1,8 @@
 """dot-product: the server whose free CPU and devices point least in the direction of what the pod asks for.
 
 The score is 100 x (1 - half the dot product of what is left and what is asked, each in parts of the largest server).
-The smaller product wins, as in the openb study; Tetris (Grandl et al., SIGCOMM 2014), from which the rule has its name,
-prefers the larger one. Memory is not looked at. Source: see `openb_rule`.
+The smaller product wins, as in the openb study; Tetris (Grandl et al., SIGCOMM 2014), from which the rule has its
+name, prefers the larger one. Memory is not looked at. Source: see `openb_rule`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """fgd: the server, and on it the device, where a pod adds least to fragmentation (fragmentation gradient descent).
 
-The score is 100 x sigmoid((F before - F after) / one device), F as in `fragmentation`. A share of one device tries each
-device of the server and takes the first of the best; other pods take the first idle devices, and shares of several
-devices those with the least left. Assumes that the mix of pods is known; it does not learn the mix.
+The score is 100 x sigmoid((F before - F after) / one device), F as in `fragmentation`. A share of one device tries
+each device of the server and takes the first of the best; other pods take the first idle devices, and shares of
+several devices those with the least left. Assumes that the mix of pods is known; it does not learn the mix.
 Source: Weng et al., "Beware of Fragmentation", USENIX ATC 2023, section 4; see `openb_rule`.
 """
 
@@ -40,8 +40,8 @@ class Fgd(OpenbRule):
             raise ValueError("fgd needs the mix of pods by which it measures fragmentation: give --typical-pods FILE")
         self._mix = tuple(typical_pods)
         self._memo: _Memo | None = None
-        """Persists between passes: scores by kind of pod, each true for the state of the server that it was made of. A
-        table of other servers begins a new one."""
+        """Persists between passes: scores by kind of pod, each true for the state of the server that it was made of.
+        A table of other servers begins a new one."""
 
     def scores(self, request: Request, group: PodGroup, nodes: NodeTable) -> NDArray[np.int64]:
         """0..100; 50 where F stays the same."""
@@ -131,7 +131,8 @@ class _Memo:
     def _rate(self, shape: PodShape, servers: NDArray[np.int64], columns: Columns) -> NDArray[np.int64]:
         cpu, milli, devices = shape
         if devices == 1 and milli < DEVICE_MILLI:
-            return self.rate_devices(shape, servers, columns).max(axis=1)
+            best: NDArray[np.int64] = self.rate_devices(shape, servers, columns).max(axis=1)
+            return best
         left = np.maximum(columns.left_milli[servers], 0)
         if devices:
             left -= milli * _taken(left, milli, devices)
@@ -139,7 +140,7 @@ class _Memo:
         return _sigmoid_score(self._before[servers] - after)
 
     def rate_devices(self, shape: PodShape, servers: NDArray[np.int64], columns: Columns) -> NDArray[np.int64]:
-        """The score of each device of these servers for a share, shape (n, D); `NOT_HERE` where too little is left."""
+        """The score of each device of these servers for a share, shape (n, D); `NOT_HERE` if too little is left."""
         cpu, milli, _ = shape
         self._look(columns)
         left = np.maximum(columns.left_milli[servers], 0)
@@ -153,7 +154,8 @@ class _Memo:
             servers[:, None],
         )
         ratings = _sigmoid_score(self._before[servers][:, None] - after)
-        return np.where(left >= milli, ratings, NOT_HERE)
+        rated: NDArray[np.int64] = np.where(left >= milli, ratings, NOT_HERE)
+        return rated
 
 
 def _taken(left: NDArray[np.int64], milli: int, devices: int) -> NDArray[np.bool_]:

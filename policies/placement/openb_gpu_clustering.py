@@ -37,8 +37,9 @@ class GpuClustering(OpenbRule):
 
     def __init__(self) -> None:
         self._live: weakref.ref[NodeTable] | None = None
-        """The table whose past is remembered: the first one asked about. Other tables of the same servers are what-ifs: they
-        are scored by the same past and add nothing to it. Once it is gone, or for other servers, all begins anew."""
+        """The table whose past is remembered: the first one asked about. Other tables of the same servers are
+        what-ifs: they are scored by the same past and add nothing to it. Once it is gone, or for other servers, all
+        begins anew; views come and go as they like, as long as they show the same live table."""
         self._held: dict[int, NDArray[np.bool_]] = {}
         """Persists between passes: class -> the servers that hold or held a pod of it, by what was placed here."""
         self._answer: _Answer | None = None
@@ -53,7 +54,7 @@ class GpuClustering(OpenbRule):
         return placement
 
     def scores(self, request: Request, group: PodGroup, nodes: NodeTable) -> NDArray[np.int64]:
-        """75..100 where its class is alone, 50..75 where it is among others, 25..50 where there is none, else 0..25."""
+        """75..100 where its class is alone, 50..75 where it is among others, 25..50 without any, else 0..25."""
         if not group.devices:
             return np.zeros(len(nodes), dtype=np.int64)
         nothing = np.zeros(len(nodes), dtype=bool)

@@ -1,7 +1,8 @@
 """openb-random: any server on which the pod fits, each with the same chance.
 
-The baseline of the openb study. Other random numbers than the published runs, so it agrees with them in the mean only.
-It differs from `random` in nothing but the way: `random` has a shortcut for whole devices. Source: see `openb_rule`.
+The baseline of the openb study. Its random numbers are not those of the published runs, so it agrees with them in the
+mean only. It differs from `random` in nothing but the way: `random` has a shortcut for whole devices.
+Source: see `openb_rule`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The base of the placements of the openb study: one score, one pod at a time, ties to the lowest server number.
 
-Scores are integers, truncated. A pod that asks for no CPU counts as 100 milli-cores in them, but takes none. A share of
-a device goes to the device with the least left that suffices, the lowest number among equals.
+Scores are integers, truncated. A pod that asks for no CPU counts as 100 milli-cores in them, but takes none. A share
+of a device goes to the device with the least left that suffices, the lowest number among equals.
 CPU that is not modelled counts as none left in scores.
 
 Source: Weng et al., "Beware of Fragmentation", USENIX ATC 2023, section 6; the formulas as in the simulator published

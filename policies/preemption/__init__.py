@@ -1,1 +1,1 @@
-
+"""Cycles that take running jobs off their devices."""

@@ -1,8 +1,8 @@
 """Nominal quota with borrowing, as Kueue's ClusterQueues keep it.
 
 A queue may hold what it is entitled to, and beyond that what the other queues of its cohort leave unused, up to its
-borrowing limit. Nothing is taken back from a borrower: that needs preemption, which this rule does not do. A queue that the fleet does
-not know has no entitlement to keep. A job counts whole against each accelerator that it may use.
+borrowing limit. Nothing is taken back from a borrower: that needs preemption, which this rule does not do. A queue
+that the fleet does not know has no entitlement to keep. A job counts whole against each accelerator that it may use.
 """
 
 from __future__ import annotations

@@ -1,0 +1,285 @@
+"""One replay from inputs to results: builds the fleet, the policy, the speeds and the engine; names what it did."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from policies import catalogue
+from policies.api import Policy, Semantics
+from policies.catalogue import Parts
+from policies.placement.fragmentation import TypicalPod
+from policies.topology import Topology
+from sim.engine import Engine, Outcome, PolicyError
+from sim.fleet.load import LoadedFleet
+from sim.fleet.model import GENERIC, Fleet
+from sim.fleet.problems import did_you_mean
+from sim.fleet.table import queues_of, topology_of
+from sim.jobs_table import STATES, JobsTable, jobs_table
+from sim.metrics.fragmentation import fill_curve, fragmentation_over_time
+from sim.results import REJECTIONS_LISTED, SCHEMA, Run, check_sums, fingerprint, rejection_data
+from sim.rules import Rules
+from sim.semantics import as_data, run_semantics
+from sim.streams import Streams
+from sim.world.speed import SpeedModel
+from traces.trace import Trace
+
+Progress = Callable[[int], None]
+"""Told now and then how many jobs have ended."""
+
+VERSIONED: Final = ("rehearse", "numpy", "pyarrow", "simpy")
+
+
+class InputError(ValueError):
+    """The input or the command line is wrong. The message lists every problem with its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Which models of the world are on. None decides by the fleet: see `decided`."""
+
+    speed: bool | None = None
+    """The accelerator changes a job's run time."""
+    locality: bool | None = None
+    """The width of a gang changes its run time."""
+
+    def decided(self, fleet: Fleet) -> World:
+        """Speeds are on by default where the fleet mixes accelerators, locality where it has levels.
+
+        A flat fleet of one model is taken as the one on which the run times of the trace were measured.
+        """
+        models = set(fleet.devices_by_accelerator) - {GENERIC}
+        speed = len(models) > 1 if self.speed is None else self.speed
+        locality = bool(fleet.levels) if self.locality is None else self.locality
+        return World(speed=speed, locality=locality)
+
+
+class ChosenPolicy(NamedTuple):
+    """A policy and where it came from."""
+
+    policy: Policy
+    origin: str
+    """`catalogue` or `module`."""
+    parameters: dict[str, str]
+    semantics: Semantics
+
+
+def replay(
+    trace: Trace,
+    loaded: LoadedFleet,
+    policy: str,
+    rules: Rules | None = None,
+    *,
+    policy_seed: int | None = None,
+    world: World | None = None,
+    typical_pods: Sequence[TypicalPod] = (),
+    fragmentation: bool = True,
+    progress: Progress | None = None,
+    more: dict[str, Any] | None = None,
+) -> Run:
+    """Replay a trace on a fleet under a policy.
+
+    `policy` is a catalogue name with parameters or `package.module:Object`, and draws its random numbers from
+    `policy_seed`, else from the seed of the rules. `more` is merged into the manifest. A policy that breaks its contract
+    gives a run that is not complete and says why. Raises `InputError`.
+    """
+    topology = topology_of(loaded.fleet)
+    rules = rules or Rules()
+    streams = Streams(rules.seed if policy_seed is None else policy_seed)
+    parts = Parts(generator=streams.generator, typical_pods=tuple(typical_pods))
+    chosen = choose_policy(policy, parts, oracle=rules.oracle)
+    if chosen.semantics.peeks:
+        rules = replace(rules, oracle=True)
+    decided = (world or World()).decided(loaded.fleet)
+    engine = Engine(
+        trace.records,
+        topology,
+        chosen.policy,
+        rules=rules,
+        queues=queues_of(loaded.fleet),
+        speed=_speed_model(topology, decided),
+    )
+    message: str | None = None
+    try:
+        outcome = engine.run(progress)
+    except PolicyError as error:
+        message, outcome = str(error), error.outcome
+    jobs = jobs_table(outcome, topology, fill=rules.fill)
+    if not rules.fill:
+        check_sums(jobs, outcome.held_milli_ms)
+    measured = trace.records and topology.device_count
+    mix = tuple(typical_pods) or None
+    measure = (trace.records, outcome.timeline, topology, mix)
+    return Run(
+        manifest={
+            **_said(trace, loaded, policy, chosen, rules, decided),
+            **_happened(trace, outcome, jobs, message),
+            **(more or {}),
+        },
+        jobs=jobs,
+        timeline=outcome.timeline,
+        fragmentation=fragmentation_over_time(*measure) if fragmentation and measured and not rules.fill else None,
+        fill=fill_curve(*measure) if measured and rules.fill else None,
+        rejections=trace.rejections,
+        records=trace.records,
+    )
+
+
+def choose_policy(spec: str, parts: Parts, *, oracle: bool = False) -> ChosenPolicy:
+    """The policy that `spec` describes. Raises `InputError` if it is unknown, or peeks without the oracle."""
+    name, _, rest = spec.partition(":")
+    if rest and "=" not in rest and name not in catalogue.POLICIES:
+        policy, origin, parameters = _imported(spec), "module", dict[str, str]()
+    else:
+        try:
+            policy, origin = catalogue.make_policy(spec, parts), "catalogue"
+            parameters = catalogue.parse(spec)[1]
+        except ValueError as error:  # unknown, or parts that do not go together
+            raise InputError(f"--policy {spec}: {error}") from error
+    try:
+        semantics = policy.semantics()
+    except Exception as error:
+        raise InputError(f"--policy {spec}: its semantics() failed: {type(error).__name__}: {error}") from error
+    if not isinstance(semantics, Semantics):
+        raise InputError(f"--policy {spec}: semantics() must give a policies.api.Semantics, got {semantics!r}")
+    if semantics.peeks and origin == "module" and not oracle:
+        raise InputError(
+            f"--policy {spec}: it reads true run times, which no scheduler has; --oracle grants them, and the"
+            " report says so"
+        )
+    return ChosenPolicy(policy, origin, parameters, semantics)
+
+
+def _imported(spec: str) -> Policy:
+    """`package.module:Object`: a policy, or a class or a function without arguments that gives one."""
+    module_name, _, name = spec.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(
+            f"--policy {spec}: cannot import {module_name!r}: {type(error).__name__}: {error}"
+            f"{did_you_mean(module_name, catalogue.POLICIES)}"
+        ) from error
+    try:
+        found: Any = getattr(module, name)
+    except AttributeError:
+        hint = did_you_mean(name, vars(module))
+        raise InputError(f"--policy {spec}: {module_name} has no {name!r}{hint}") from None
+    if isinstance(found, type) or not hasattr(found, "decide"):
+        try:
+            found = found()
+        except Exception as error:
+            raise InputError(f"--policy {spec}: {name}() failed: {type(error).__name__}: {error}") from error
+    missing = [part for part in ("decide", "semantics") if not callable(getattr(found, part, None))]
+    if missing:
+        raise InputError(f"--policy {spec}: is not a policy: it has no {' and no '.join(missing)}")
+    policy: Policy = found
+    return policy
+
+
+def _speed_model(topology: Topology, world: World) -> SpeedModel | None:
+    if not world.speed and not world.locality:
+        return None
+    # because: the tables are read from files, and most runs on a flat fleet do not need them
+    from sim.world.tables import card_ppm, locality_factors_ppm
+
+    levels = len(topology.levels)
+    return SpeedModel(
+        topology,
+        card_ppm=card_ppm if world.speed else None,
+        locality_ppm=(lambda family: locality_factors_ppm(family, levels)) if world.locality else None,
+    )
+
+
+def _said(
+    trace: Trace, loaded: LoadedFleet, spec: str, chosen: ChosenPolicy, rules: Rules, world: World
+) -> dict[str, Any]:
+    """The part of the manifest that was known before the run."""
+    said = chosen.semantics
+    return {
+        "rehearse_run": SCHEMA,
+        "policy": {"spec": spec, "origin": chosen.origin, "parameters": chosen.parameters, **as_data(said)},
+        "semantics": run_semantics(said, rules, speed=bool(world.speed), locality=bool(world.locality)),
+        "rules": asdict(rules),
+        "world": asdict(world),
+        "seed": rules.seed,
+        "inputs": {"trace": trace_data(trace), "cluster": cluster_data(loaded)},
+        "versions": versions(),
+        "warnings": [],
+        "findings": [],
+    }
+
+
+def _happened(trace: Trace, outcome: Outcome, jobs: JobsTable, message: str | None) -> dict[str, Any]:
+    """The part of the manifest that the run gave."""
+    return {
+        "complete": message is None,
+        "message": message,
+        "jobs": {
+            "records": len(jobs),
+            "by_state": {name: int((jobs.state == code).sum()) for code, name in enumerate(STATES)},
+            "not_run": _not_run(outcome),
+            "without_estimate": sum(record.estimate_ms is None for record in trace.records),
+        },
+        "end_ms": outcome.end_ms,
+        "passes": outcome.passes,
+        "held_milli_ms": outcome.held_milli_ms,
+        "fingerprint": fingerprint(jobs, outcome.timeline),
+    }
+
+
+def _not_run(outcome: Outcome) -> dict[str, int]:
+    """Why jobs were turned away -> how many, the commonest first."""
+    reasons = Counter(outcome.rejections.values())
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def trace_data(trace: Trace) -> dict[str, Any]:
+    """What the manifest says of the trace."""
+    return {
+        "path": trace.path,
+        "format": trace.format,
+        "sha256": trace.sha256,
+        "rows": trace.rows,
+        "accepted": len(trace.records),
+        "rejected": len(trace.rejections),
+        "rejections": [rejection_data(each) for each in trace.rejections[:REJECTIONS_LISTED]],
+        "unknown_columns": list(trace.unknown_columns),
+        "notes": list(trace.notes),
+    }
+
+
+def cluster_data(loaded: LoadedFleet) -> dict[str, Any]:
+    """What the manifest says of the fleet."""
+    fleet = loaded.fleet
+    return {
+        "source": loaded.source,
+        "sha256": loaded.sha256,
+        "name": fleet.name,
+        "servers": len(fleet.servers),
+        "devices": fleet.devices,
+        "devices_by_accelerator": fleet.devices_by_accelerator,
+        "levels": list(fleet.levels),
+        "queues": [queue.name for queue in fleet.queues],
+    }
+
+
+def versions() -> dict[str, str]:
+    """The programs that made the result."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,55 @@
+"""`rehearse run`, `compare`, `report` and `version`. They read, call and show; they decide nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sim.console import WRONG_INPUT, note, progress, say
+from sim.run import InputError, versions
+from sim.scenario_options import scenario_of, scenario_options
+
+
+@click.command()
+@scenario_options
+@click.option("--policy", help="Catalogue name with parameters, or package.module:Object.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run directory to write.")
+def run(scenario_file: Path | None, out: Path, strict: bool, as_json: bool, **flags: Any) -> None:
+    """Replay a trace on a fleet under one policy, and write what happened to a run directory."""
+    from sim.experiment.prepare import prepare, run_into
+    from sim.report.text import run_lines
+    from sim.results import as_json as to_json
+    from sim.results import refuse_unless_free
+
+    scenario = scenario_of(scenario_file, flags)
+    if scenario.policy is None:
+        raise InputError("--policy missing: `rehearse policies list` names those of the catalogue")
+    refuse_unless_free(out)
+    prepared = prepare(scenario, [scenario.policy], strict=strict)
+    for finding in prepared.findings:
+        note(str(finding))
+    if prepared.trace.rejections:
+        note(f"warning: {prepared.warnings[0]}")
+    with progress(f"replaying {scenario.policy}", len(prepared.trace.records)) as shown:
+        result, summary = run_into(prepared, scenario.policy, out, shown)
+    if as_json:
+        say(to_json({**summary, "out": str(out)}).rstrip())
+    else:
+        for line in [*run_lines(result, summary), "", f"run directory: {out}"]:
+            say(line)
+    if not result.complete:
+        note(f"error: {result.manifest['message']}")
+        note(f"what happened until then is in {out}")
+        raise SystemExit(WRONG_INPUT)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def version(as_json: bool) -> None:
+    """Print the versions of this program and its parts."""
+    from sim.results import as_json as to_json
+
+    found = versions()
+    say(to_json(found).rstrip() if as_json else "\n".join(f"{name} {number}" for name, number in found.items()))
