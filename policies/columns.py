@@ -5,16 +5,14 @@ changed since. Who never asks pays nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.api import DEVICE_MILLI, Placement
 from policies.bitset import bits
-
-if TYPE_CHECKING:
-    from policies.nodes import NodeTable
+from policies.topology import Topology
+from policies.values import DEVICE_MILLI, Placement
 
 UNLIMITED = 1 << 60
 """Stands for "not modelled" in the columns of CPU, memory and pods."""
@@ -69,13 +67,26 @@ class Journal:
             self._start += dropped
 
 
+class Rows(Protocol):
+    """What the columns are made of; see `policies.nodes.NodeTable`."""
+
+    topology: Topology
+    idle: list[int]
+    idle_mask: list[int]
+    partial: dict[int, dict[int, int]]
+    cpu_left: list[int]
+    memory_left: list[int]
+    pods_left: list[int]
+    journal: Journal
+
+
 class Mirror:
     """The columns of one table."""
 
     __slots__ = ("_as_of", "_columns")
 
-    def __init__(self, table: NodeTable) -> None:
-        size = len(table)
+    def __init__(self, table: Rows) -> None:
+        size = len(table.topology)
         self._columns = Columns(
             idle=np.zeros(size, dtype=np.int64),
             left_milli=np.full((size, max(table.topology.widest, 1)), -1, dtype=np.int64),
@@ -84,19 +95,19 @@ class Mirror:
             memory_mib=np.zeros(size, dtype=np.int64),
             pods=np.zeros(size, dtype=np.int64),
         )
-        self._as_of = table.changes
+        self._as_of = table.journal.position()
         self._refresh(table, range(size))
 
-    def columns(self, table: NodeTable) -> Columns:
+    def columns(self, table: Rows) -> Columns:
         """The columns, brought up to date."""
-        now = table.changes
+        now = table.journal.position()
         if self._as_of != now:
-            changed = table.changed_since(self._as_of)
-            self._refresh(table, range(len(table)) if changed is None else changed)
+            changed = table.journal.since(self._as_of)
+            self._refresh(table, range(len(table.topology)) if changed is None else changed)
             self._as_of = now
         return self._columns
 
-    def _refresh(self, table: NodeTable, changed: Iterable[int]) -> None:
+    def _refresh(self, table: Rows, changed: Iterable[int]) -> None:
         columns = self._columns
         for node in changed:
             row = columns.left_milli[node]

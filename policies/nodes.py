@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.api import DEVICE_MILLI, DeviceMask, NodeSet, Placement, PodGroup, Request
 from policies.bitset import bits
 from policies.columns import UNLIMITED, Columns, Journal, Mirror
 from policies.topology import Topology
+from policies.values import DEVICE_MILLI, DeviceMask, NodeSet, Placement, PodGroup, Request
 
 __all__ = ["UNLIMITED", "Columns", "NodeLedger", "NodeTable"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import bitset
-from policies.api import DEVICE_MILLI, DeviceMask, NodeSet, PodGroup, Request
+from policies.values import DEVICE_MILLI, DeviceMask, NodeSet, PodGroup, Request
 
 DEVICES_MAX = 64
 """Devices of one server: a mask of them fits a 64-bit integer."""
