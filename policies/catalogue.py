@@ -23,7 +23,7 @@ from policies.ordering.smallest_area import SmallestEstimatedArea, SmallestTrueA
 from policies.placement.best_fit import BestFit
 from policies.placement.consolidate import Consolidate
 from policies.placement.first_fit import FirstFit
-from policies.placement.fragmentation import TypicalPod as TypicalPod  # noqa: PLC0414  # because: whoever makes Parts needs it
+from policies.placement.fragmentation import TypicalPod
 from policies.placement.openb_best_fit import OpenbBestFit
 from policies.placement.openb_dot_product import DotProduct
 from policies.placement.openb_fgd import Fgd

@@ -98,6 +98,13 @@ class Mirror:
         self._as_of = table.journal.position()
         self._refresh(table, range(size))
 
+    def of_copy(self, original: Rows, copy: Rows) -> Mirror:
+        """The columns of a copy that was just made of the table."""
+        mirror = Mirror.__new__(Mirror)
+        mirror._columns = Columns._make(column.copy() for column in self.columns(original))  # noqa: SLF001
+        mirror._as_of = copy.journal.position()  # noqa: SLF001  # because: both are made here, as __init__ would
+        return mirror
+
     def columns(self, table: Rows) -> Columns:
         """The columns, brought up to date."""
         now = table.journal.position()

@@ -74,7 +74,7 @@ class NodeTable:
         copy.pods_left = self.pods_left.copy()
         copy.limits_side_resources = self.limits_side_resources
         copy.journal = Journal()
-        copy.mirror = None
+        copy.mirror = None if self.mirror is None else self.mirror.of_copy(self, copy)
         return copy
 
     # -- questions about one pod group -----------------------------------------------------------------------

@@ -10,12 +10,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.api import DEVICE_MILLI, NodeSet, Placement, PodGroup, Request
+from policies import bitset
+from policies.api import DEVICE_MILLI, NodeSet, Placement, PodGroup, Request, Share
 from policies.bitset import bits
 from policies.framework.draft import Draft
 from policies.framework.placement import IndexedPlacement
-from policies.framework.scoring import place_by_score
+from policies.framework.points import choose
 from policies.nodes import NodeTable
+
+
+MOST_FREE = 1 << 20
+"""More than a server has free, in devices or in milli-devices."""
+
+ENOUGH = 1 << 60
+"""Above every server that does not take all the pods that are left."""
 
 
 class Consolidate(IndexedPlacement):
@@ -30,7 +38,27 @@ class Consolidate(IndexedPlacement):
         allowed = request.eligible
         if within is not None:
             allowed &= within
-        return self._narrowest(request, nodes, allowed, place_by_score(self, request, nodes, allowed))
+        return self._narrowest(request, nodes, allowed, self._by_room(request, nodes, allowed))
+
+    def _by_room(self, request: Request, nodes: NodeTable, within: NodeSet) -> Placement | None:
+        """As `fill`, for any request: the server that takes the most pods, or the tightest that takes all that are left."""
+        shares: list[Share] = []
+        ledger = nodes.what_if()
+        allowed = bitset.to_array(within, len(nodes))
+        for number, group in enumerate(request.gang):
+            left = group.pods
+            while left:
+                fit = np.where(allowed, np.minimum(ledger.pods_everywhere(request, group), left), 0)
+                if not fit.any():
+                    return None
+                free = _free(request, ledger)
+                node = choose(np.where(fit == left, ENOUGH - free, fit * MOST_FREE + free), fit > 0)
+                for _ in range(int(fit[node])):
+                    mask = ledger.devices_for(node, request, group.devices) if group.devices else 0
+                    shares.append(Share(node, mask, 1, number))
+                    ledger.take(request, (shares[-1],))
+                left -= int(fit[node])
+        return tuple(shares)
 
     def one(self, devices: int, nodes: NodeTable, allowed: NodeSet) -> int:
         """The tightest server, or -1."""
@@ -79,7 +107,7 @@ class Consolidate(IndexedPlacement):
                 return None
             placement = super().place_gang(request, nodes, domain)
         else:
-            placement = place_by_score(self, request, nodes, domain)
+            placement = self._by_room(request, nodes, domain)
         if placement is None or len({share.node for share in placement}) > fewest:
             return None
         return placement
@@ -104,10 +132,13 @@ class Consolidate(IndexedPlacement):
 
     def scores(self, request: Request, group: PodGroup, nodes: NodeTable) -> NDArray[np.int64]:
         """A server that takes more pods of the gang goes first; the fewest left among equals."""
-        columns = nodes.columns()
-        left = columns.idle if request.device_milli == DEVICE_MILLI else columns.free_milli
         fit = np.minimum(nodes.pods_everywhere(request, group), group.pods)
-        return fit * (1 << 40) - left
+        return fit * MOST_FREE - _free(request, nodes)
+
+
+def _free(request: Request, nodes: NodeTable) -> NDArray[np.int64]:
+    columns = nodes.columns()
+    return columns.idle if request.device_milli == DEVICE_MILLI else columns.free_milli
 
 
 def _idle_devices(nodes: NodeTable, within: NodeSet) -> int:
