@@ -18,7 +18,7 @@ from policies.framework.per_queue import PerQueue
 from policies.framework.points import Ordering, Placer
 from policies.ordering.fifo import Fifo
 from policies.ordering.priority import Priority
-from policies.ordering.shortest import ShortestEstimate, ShortestTruth
+from policies.ordering.shortest import ShortestEstimate, ShortestRemainingTruth, ShortestTruth
 from policies.ordering.smallest_area import SmallestEstimatedArea, SmallestTrueArea
 from policies.placement.best_fit import BestFit
 from policies.placement.consolidate import Consolidate
@@ -32,6 +32,8 @@ from policies.placement.openb_gpu_packing import GpuPacking
 from policies.placement.openb_random import OpenbRandom
 from policies.placement.random_fit import RandomFit
 from policies.placement.spread import Spread
+from policies.preemption.priority import PreemptPriority
+from policies.preemption.srtf import ShortestRemainingFirst
 from policies.quota.nominal import NominalQuota
 
 
@@ -105,6 +107,14 @@ POLICIES: dict[str, Entry] = {
     "best-effort-sjf-oracle": Entry(
         summary="shortest true run time first, skips what does not fit; peeks",
         build=_cycle(BestEffortCycle, ShortestTruth),
+    ),
+    "srtf-oracle": Entry(
+        summary="shortest true remaining time first, preempts what has more left; peeks",
+        build=_cycle(ShortestRemainingFirst, ShortestRemainingTruth),
+    ),
+    "preempt-priority": Entry(
+        summary="higher priority first, preempts lower priorities for what does not fit",
+        build=_cycle(PreemptPriority, Priority),
     ),
     "smallest-area": Entry(
         summary="smallest estimated devices x time first, skips what does not fit",

@@ -18,7 +18,6 @@ from policies.framework.placement import IndexedPlacement
 from policies.framework.points import choose
 from policies.nodes import NodeTable
 
-
 MOST_FREE = 1 << 20
 """More than a server has free, in devices or in milli-devices."""
 
