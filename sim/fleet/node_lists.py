@@ -76,12 +76,13 @@ class NodeListFormat:
 
 
 def _openb(rows: Rows) -> list[Server]:
+    key = "sn" if "sn" in rows.header else "name"
     servers: list[Server] = []
     for row in rows:
         devices, model = rows.whole(row, "gpu", MAX_DEVICES), rows.text(row, "model", blank=True)
         if not rows.spoilt and bool(devices) != bool(model):
             rows.bad("model", f"must be given exactly where there are devices, got {model!r} with gpu {devices}")
-        name = rows.text(row, "sn")
+        name = rows.text(row, key)
         cpu_milli, memory_mib = rows.whole(row, "cpu_milli"), rows.whole(row, "memory_mib")
         if rows.spoilt:
             continue
@@ -96,7 +97,7 @@ def _openb(rows: Rows) -> list[Server]:
                 cpu_milli=cpu_milli,
                 memory_mib=memory_mib,
                 max_pods=OPENB_MAX_PODS,
-                labels=_labels(row, OPENB),
+                labels=_labels(row, OPENB, key),
             )
         )
     return servers
@@ -161,6 +162,12 @@ OPENB: Final = NodeListFormat(
     columns=("sn", "cpu_milli", "memory_mib", "gpu", "model"),
     read=_openb,
 )
+OPENB_NAMED: Final = NodeListFormat(
+    name="openb-named",
+    says="the same with the column `name` for `sn`",
+    columns=("name", *OPENB.columns[1:]),
+    read=_openb,
+)
 LINGJUN: Final = NodeListFormat(
     name="lingjun",
     says="Lingjun topology CSV: ip,DSW,PSW,ASW",
@@ -175,7 +182,7 @@ PHILLY: Final = NodeListFormat(
     read=_philly,
 )
 
-FORMATS: Final[tuple[NodeListFormat, ...]] = (OPENB, LINGJUN, PHILLY)
+FORMATS: Final[tuple[NodeListFormat, ...]] = (OPENB, OPENB_NAMED, LINGJUN, PHILLY)
 
 
 def recognise(text: str) -> NodeListFormat | None:

@@ -100,3 +100,10 @@ def test_an_unknown_header_says_what_is_known():
     assert recognise("a,b,c\n1,2,3\n") is None
     (line,) = problems("a,b,c\n1,2,3\n")
     assert line.startswith("line 1: is not the header of a known node list; known are openb node list CSV: sn,")
+
+
+def test_openb_lists_may_call_the_server_name():
+    text = "{},cpu_milli,memory_mib,gpu,model\n0000-a,96000,393216,8,G2\n0001-b,32000,262144,0,\n"
+    by_sn = read_node_list(text.format("sn"), source="x.csv")
+    assert read_node_list(text.format("name"), source="x.csv") == by_sn
+    assert [server.name for server in by_sn.servers] == ["0000-a", "0001-b"]
