@@ -9,10 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from policies.api import Policy
+from policies.backfill.compression import CompressedConservative
+from policies.backfill.conservative import Conservative
+from policies.backfill.easy import Easy
+from policies.backfill.reservation import ReservationKind
 from policies.framework.cycle import BestEffortCycle, Cycle, StrictCycle
 from policies.framework.per_queue import PerQueue
 from policies.framework.points import Ordering, Placer
@@ -76,6 +81,61 @@ def _fgd(parts: Parts) -> Placer:
     return Fgd(typical_pods=parts.typical_pods)
 
 
+def _easy(candidates: str) -> Callable[[str, Placer, Mapping[str, str], bool], Policy]:
+    def build(name: str, placer: Placer, own: Mapping[str, str], quota: bool) -> Policy:
+        depth = _depth(name, own.get("depth", "1"))
+        order = ORDERS[own.get("order", "arrival")]()
+        behind = own.get("candidates", candidates)
+        parts: dict[str, Any] = {
+            "name": name,
+            "order": order,
+            "placer": placer,
+            "admission": NominalQuota() if quota else None,
+            "candidates": order if behind == "queue" else ORDERS[behind](),
+            "shadow_equality": own.get("shadow-equality", "yes") == "yes",
+            "extra": own.get("extra", "yes") == "yes",
+            "reservation": own.get("reservation", "feasible"),
+        }
+        return Easy(**parts) if depth == 1 else Conservative(**parts, depth=depth)
+
+    return build
+
+
+def _conservative(name: str, placer: Placer, own: Mapping[str, str], quota: bool) -> Policy:
+    order = ORDERS[own.get("order", "arrival")]()
+    kind: ReservationKind = own.get("reservation", "feasible")  # type: ignore[assignment]  # because: checked by the entry
+    if own.get("replan", "each-pass") == "each-pass":
+        admission = NominalQuota() if quota else None
+        return Conservative(name=name, order=order, placer=placer, admission=admission, reservation=kind)
+    if quota:
+        raise UnknownPolicyError(f"policy {name!r}: replan=compression keeps slots, quota=keep cannot be known ahead")
+    return CompressedConservative(name=name, order=order, placer=placer, reservation=kind)
+
+
+def _depth(name: str, text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UnknownPolicyError(f"policy {name!r}: depth={text}: must be a whole number from 1, or all")
+    return int(text)
+
+
+ORDERS: dict[str, Callable[[], Ordering]] = {
+    "arrival": Fifo,
+    "shortest": ShortestEstimate,
+    "priority": Priority,
+}
+"""Orders that are a parameter."""
+
+EASY_OPTIONS = {
+    "order": tuple(ORDERS),
+    "candidates": (*ORDERS, "queue"),
+    "shadow-equality": ("yes", "no"),
+    "extra": ("yes", "no"),
+    "depth": (),
+    "reservation": ("feasible", "counting", "pinned"),
+}
+
 PLACEMENTS: dict[str, Callable[[Parts], Placer]] = {
     "first-fit": lambda _: FirstFit(),
     "best-fit": lambda _: BestFit(),
@@ -123,6 +183,26 @@ POLICIES: dict[str, Entry] = {
     "smallest-area-oracle": Entry(
         summary="smallest true devices x time first, skips what does not fit; peeks",
         build=_cycle(BestEffortCycle, SmallestTrueArea),
+    ),
+    "easy": Entry(
+        summary="arrival order, the first that does not fit is promised its earliest start, others pass if they do not"
+        " delay it",
+        build=_easy("queue"),
+        options=EASY_OPTIONS,
+    ),
+    "easy-sjbf": Entry(
+        summary="as easy, those who pass are tried shortest estimate first",
+        build=_easy("shortest"),
+        options=EASY_OPTIONS,
+    ),
+    "conservative": Entry(
+        summary="every blocked job is promised its earliest slot, others pass if they delay none",
+        build=_conservative,
+        options={
+            "order": tuple(ORDERS),
+            "reservation": ("feasible", "counting", "pinned"),
+            "replan": ("each-pass", "compression"),
+        },
     ),
 }
 

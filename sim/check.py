@@ -68,7 +68,7 @@ def check(
     possible = [demand for demand in demands if demand.request not in maker.impossible]
     found = [*_larger_than_fleet(demands, maker, rules), *_unknown_accelerators(records, topology)]
     if not rules.fill:
-        span_ms = max(job.submit_ms for job in records) - min(job.submit_ms for job in records) if records else 0
+        span_ms = _span_ms(records)
         found += [*_above_capacity(possible, topology, span_ms), *_ties(records, rules)]
         if any(policy.quota != "not kept" for policy in policies.values()):
             found += _quotas(possible, topology, queues, span_ms)
@@ -86,6 +86,12 @@ def _demands(records: Sequence[JobRecord], maker: RequestMaker) -> list[Demand]:
         held[0] += 1
         held[1] += record.gpu_count * record.gpu_milli * record.run_ms
     return [Demand(request, queue, *held) for (request, queue), held in sums.items()]
+
+
+def _span_ms(records: Sequence[JobRecord]) -> int:
+    """From first to last submission; 0 for a trace that is shorter than its jobs, which has no load to speak of."""
+    span_ms = max((job.submit_ms for job in records), default=0) - min((job.submit_ms for job in records), default=0)
+    return span_ms if span_ms * len(records) >= sum(job.run_ms for job in records) else 0
 
 
 def _larger_than_fleet(demands: Sequence[Demand], maker: RequestMaker, rules: Rules) -> Iterator[Finding]:
@@ -160,7 +166,7 @@ def _ties(records: Sequence[JobRecord], rules: Rules) -> Iterator[Finding]:
             severity="info",
             place="jobs",
             what=f"{tied} of {len(records)} ({tied / len(records):.1%}) share their submit time with another",
-            consequence=f"their order is a choice (rule ties: {rules.ties}); compare says how much it moves each figure",
+            consequence=f"their order is a choice (rule ties: {rules.ties}); compare says what it moves",
         )
 
 
@@ -207,9 +213,7 @@ def _quotas(
         own = [demand for demand in demands if demand.queue == name]
         if not own or not queue.nominal_milli:
             continue
-        stuck = [
-            demand for demand in own if _most(demand.request, queue, queues, topology) < demand.request.demand_milli
-        ]
+        stuck = [each for each in own if _most(each.request, queue, queues, topology) < each.request.demand_milli]
         if stuck:
             largest = max(stuck, key=lambda demand: demand.request.demand_milli)
             yield Finding(

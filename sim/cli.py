@@ -100,7 +100,9 @@ def _status(args: list[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # because: the exit flushes into the pipe again
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # because: the exit flushes into the pipe again
         return 0
     except Exception as error:
         return _failed(error)

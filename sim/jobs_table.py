@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -184,7 +185,7 @@ def _widths(line: Columns, last_start: Integers, topology: Topology) -> tuple[In
         first = np.concatenate(([0], np.cumsum(lengths)[:-1]))
         share = np.arange(len(owner)) - first[owner] + line.share_start[entries[several]][owner]
         node = line.share_node[share].astype(np.int64)
-        nodes[rows] = _distinct(owner, node, len(rows))
+        nodes[rows] = _distinct(owner, node, lengths)
         width = np.full(len(rows), len(topology.levels) + 1, dtype=np.int64)
         for level in range(len(topology.levels) - 1, -1, -1):
             domain = np.asarray(topology.domain_of[level], dtype=np.int64)[node]
@@ -194,12 +195,19 @@ def _widths(line: Columns, last_start: Integers, topology: Topology) -> tuple[In
     return nodes, span
 
 
-def _distinct(owner: Integers, node: Integers, count: int) -> Integers:
-    order = np.lexsort((node, owner))
-    owner, node = owner[order], node[order]
-    new = np.ones(len(owner), dtype=bool)
-    new[1:] = (owner[1:] != owner[:-1]) | (node[1:] != node[:-1])
-    return np.bincount(owner[new], minlength=count).astype(np.int64)
+def _distinct(owner: Integers, node: Integers, lengths: Integers) -> Integers:
+    """Distinct servers of each owner. Only the placements whose servers do not ascend are sorted."""
+    descends = np.zeros(len(lengths), dtype=bool)
+    descends[owner[1:][(owner[1:] == owner[:-1]) & (node[1:] <= node[:-1])]] = True
+    counts = lengths.copy()
+    if descends.any():
+        doubtful = descends[owner]
+        owner, node = owner[doubtful], node[doubtful]
+        order = np.lexsort((node, owner))
+        owner, node = owner[order], node[order]
+        new = np.append([True], (owner[1:] != owner[:-1]) | (node[1:] != node[:-1]))
+        counts[descends] = np.bincount(owner[new], minlength=len(lengths))[descends]
+    return counts
 
 
 def _texts(
@@ -207,6 +215,7 @@ def _texts(
 ) -> Callable[[str], Any]:
     records = outcome.records
 
+    @cache  # because: fingerprint, metrics and files ask for the same columns
     def text(name: str) -> Any:
         if name == "reason":
             return pa.array(_reasons(outcome, state), type=pa.string())

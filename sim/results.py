@@ -11,13 +11,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim.jobs_table import JobsTable, from_arrow, jobs_arrow, records_arrow
@@ -107,46 +109,59 @@ def fingerprint(jobs: JobsTable, timeline: Columns) -> str:
         _feed(digest, name, getattr(jobs, name))
     for name in ("job_id", "user", "queue", "reason", "accelerator"):
         values = jobs.text(name)
-        _feed(digest, f"{name} length", pa.compute.binary_length(values).fill_null(-1).to_numpy())
-        digest.update("".join(value for value in values.to_pylist() if value is not None).encode())
+        _feed(digest, f"{name} length", pc.binary_length(values).fill_null(-1).to_numpy(zero_copy_only=False))
+        digest.update(_bytes_of(values.fill_null("")))
     return digest.hexdigest()
+
+
+def _bytes_of(texts: Any) -> Any:
+    """All texts one after the other, in UTF-8: the data buffer of an Arrow column without nulls."""
+    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    data = texts.buffers()[2]
+    return b"" if data is None or not len(texts) else memoryview(data)[int(offsets[0]) : int(offsets[-1])]
 
 
 def _feed(digest: Any, name: str, column: Any) -> None:
     little = np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<"))
     digest.update(f"|{name}:{little.dtype.str}:{len(little)}|".encode())
-    digest.update(little.tobytes())
+    digest.update(memoryview(little).cast("B") if len(little) else b"")
 
 
 def write_run(run: Run, path: Path, summary: Mapping[str, Any]) -> None:
     """Write the directory, in place of an older run. Raises `RunDirectoryError` for anything else in its place."""
     refuse_unless_free(path)
+    with whole_directory(path) as made:
+        _write_files(run, made, summary)
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """A new directory beside `path` that takes its place when the block ends, and is gone if the block fails."""
+    made: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be written: {error.strerror or error}") from error
-    try:
-        _write_files(run, made, summary)
+        yield made
         made.chmod(0o777 & ~_umask())
         _move_into_place(made, path)
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
 
 
-def refuse_unless_free(path: Path) -> None:
-    """Raise `RunDirectoryError` unless `path` is absent, an empty directory, or a run directory."""
+def refuse_unless_free(path: Path, *, replaces: Callable[[Path], bool] | None = None) -> None:
+    """Raise `RunDirectoryError` unless `path` is absent, empty, or what `replaces` takes: a run directory."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise RunDirectoryError(f"{path}: exists and is not a directory")
-    if path.is_dir() and not is_run(path) and any(path.iterdir()):
-        raise RunDirectoryError(f"{path}: exists and is not a run directory; give another --out, or remove it")
+    if path.is_dir() and not (replaces or is_run)(path) and any(path.iterdir()):
+        raise RunDirectoryError(f"{path}: exists and holds something else; give another --out, or remove it")
 
 
 def is_run(path: Path) -> bool:
     """True if `path` holds a run directory."""
-    return _is_manifest(path / MANIFEST)
+    return has_key(path / MANIFEST, "rehearse_run")
 
 
 def read_run(path: Path) -> Run:
@@ -182,12 +197,13 @@ def as_json(data: Any) -> str:
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _is_manifest(path: Path) -> bool:
+def has_key(path: Path, key: str) -> bool:
+    """True if `path` is a JSON file of ours: an object with that key."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and "rehearse_run" in found
+    return isinstance(found, dict) and key in found
 
 
 def _write_files(run: Run, path: Path, summary: Mapping[str, Any]) -> None:

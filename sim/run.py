@@ -87,8 +87,8 @@ def replay(
     """Replay a trace on a fleet under a policy.
 
     `policy` is a catalogue name with parameters or `package.module:Object`, and draws its random numbers from
-    `policy_seed`, else from the seed of the rules. `more` is merged into the manifest. A policy that breaks its contract
-    gives a run that is not complete and says why. Raises `InputError`.
+    `policy_seed`, else from the seed of the rules. `more` is merged into the manifest. A policy that breaks its
+    contract gives a run that is not complete and says why. Raises `InputError`.
     """
     topology = topology_of(loaded.fleet)
     rules = rules or Rules()
@@ -119,7 +119,7 @@ def replay(
     measure = (trace.records, outcome.timeline, topology, mix)
     return Run(
         manifest={
-            **_said(trace, loaded, policy, chosen, rules, decided),
+            **_said(trace, loaded, policy, chosen, rules=rules, world=decided),
             **_happened(trace, outcome, jobs, message),
             **(more or {}),
         },
@@ -142,7 +142,7 @@ def choose_policy(spec: str, parts: Parts, *, oracle: bool = False) -> ChosenPol
             policy, origin = catalogue.make_policy(spec, parts), "catalogue"
             parameters = catalogue.parse(spec)[1]
         except ValueError as error:  # unknown, or parts that do not go together
-            raise InputError(f"--policy {spec}: {error}") from error
+            raise InputError(str(error)) from error
     try:
         semantics = policy.semantics()
     except Exception as error:
@@ -202,7 +202,7 @@ def _speed_model(topology: Topology, world: World) -> SpeedModel | None:
 
 
 def _said(
-    trace: Trace, loaded: LoadedFleet, spec: str, chosen: ChosenPolicy, rules: Rules, world: World
+    trace: Trace, loaded: LoadedFleet, spec: str, chosen: ChosenPolicy, *, rules: Rules, world: World
 ) -> dict[str, Any]:
     """The part of the manifest that was known before the run."""
     said = chosen.semantics

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from sim.experiment.scenario import RuleKeys, Scenario, make_scenario, read_scenario
-from sim.rules import Decide, Overrun, Progress, Split, Ties
+from sim.rules import Decide, Overrun, Progress, Split
 from sim.run import InputError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -25,7 +25,9 @@ _OPTIONS: Final = (
     click.option("--cluster", help="Fleet: YAML, node list, shorthand such as 312x8, or demo."),
     click.option("--seed", type=int, help="For everything random. [default: 0]"),
     click.option("--oracle/--no-oracle", default=None, help="Policies may see true run times."),
-    click.option("--split", type=click.Choice(get_args(Split)), help="How a total of devices is cut. [default: whole]"),
+    click.option(
+        "--split", type=click.Choice(get_args(Split)), help="How a total of devices is cut. [default: whole]"
+    ),
     click.option("--ties", metavar="job_id|file|random", help="Order within a millisecond. [default: job_id]"),
     click.option("--fill/--no-fill", default=None, help="Static fill: file order, no departures, no retry."),
     click.option("--typical-pods", metavar="FILE", help="Pod list that gives the mix for fragmentation."),

@@ -1,17 +1,18 @@
-"""EASY: jobs start from the head of the queue; the first that does not fit is promised its earliest start, and a job behind
-it may start now if that promise holds all the same.
+"""EASY: jobs start from the head of the queue; the first that does not fit is promised its earliest start, and a job
+behind it may start now if that promise holds all the same.
 
 A later job that fits now starts if by its estimate it ends no later than the shadow time (the promised start), or if
 the promise holds although it keeps its devices: the extra rule. For the promise see `policies.backfill.reservation`.
 
-Assumptions: a job without an estimate never ends by the shadow time, so only the extra rule lets it pass. If the head can be
-promised no time at all, because jobs without an estimate hold what it needs, nobody passes it: any job might
-then delay it, and without bound. A job that its queue's entitlement forbids now is passed over without a promise, since nobody can
-say when entitlements become free. A candidate is tried on the placement that the rule of placement gives it, and on no other.
+Assumptions: a job without an estimate never ends by the shadow time, so only the extra rule lets it pass. If the head
+can be promised no time at all, because jobs without an estimate hold what it needs, nobody passes it: any job might
+then delay it, and without bound. A job that its queue's entitlement forbids now is passed over without a promise,
+since nobody can say when entitlements become free. A candidate is tried on the placement that the rule of placement
+gives it, and on no other. Restart costs of preempted jobs are not foreseen.
 
-Sources: Lifka (JSSPP 1995); Mu'alem and Feitelson (IEEE TPDS 2001); shortest candidates first: Tsafrir, Etsion and Feitelson (IEEE
-TPDS 2007). It promises nothing to any but the first blocked job (`policies.backfill.conservative` does), and does not shorten or
-correct estimates.
+Sources: Lifka (JSSPP 1995); Mu'alem and Feitelson (IEEE TPDS 2001); shortest candidates first: Tsafrir, Etsion and
+Feitelson (IEEE TPDS 2007). It promises nothing to any but the first blocked job (`policies.backfill.conservative`
+does), and does not correct estimates.
 """
 
 from __future__ import annotations

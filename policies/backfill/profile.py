@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 FOREVER = 1 << 62
 """Later than every time."""
@@ -43,10 +43,12 @@ class Profile:
                 return start
         return None
 
-    def fits_now(self, need: int, run_ms: int) -> bool:
-        """True if `need` is free from now on for `run_ms`."""
-        end = bisect_left(self.times_ms, self.times_ms[0] + run_ms)
-        return min(self.free[: max(end, 1)]) >= need
+    def fits(self, start_ms: int, run_ms: int, need: int) -> bool:
+        """True if `need` is free from `start_ms`, which is not before the first step, for `run_ms`."""
+        times, free = self.times_ms, self.free
+        first = bisect_right(times, start_ms) - 1
+        last = bisect_left(times, start_ms + run_ms)
+        return all(free[place] >= need for place in range(first, last))
 
     def take(self, start_ms: int, run_ms: int, need: int) -> None:
         """Give a slot away."""
@@ -64,10 +66,6 @@ class Profile:
             self.times_ms.insert(place, at_ms)
             self.free.insert(place, self.free[place - 1])
         return place
-
-    def steps(self) -> Iterator[tuple[int, int]]:
-        """(time, free from then on)."""
-        return zip(self.times_ms, self.free, strict=True)
 
     def move_to(self, now_ms: int) -> bool:
         """Let the profile begin at `now_ms`. False, and it is of no use any more, if that is behind its first step."""

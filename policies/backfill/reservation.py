@@ -1,9 +1,10 @@
 """What a job at the head of the queue is promised: the earliest start that the estimates of the running jobs allow.
 
-Sources: Lifka, "The ANL/IBM SP Scheduling System" (JSSPP 1995); Mu'alem and Feitelson, "Utilization, Predictability, Workloads, and
-User Runtime Estimates in Scheduling the IBM SP2 with Backfilling" (IEEE TPDS 2001): shadow time and extra processors. There a machine is
-a count of processors. Here the promise is a start on servers, so the shadow time is the earliest instant at which a
-placement exists, and "extra" is whatever leaves such a placement. Where every server has one device the two are the same.
+Sources: Lifka, "The ANL/IBM SP Scheduling System" (JSSPP 1995); Mu'alem and Feitelson, "Utilization, Predictability,
+Workloads, and User Runtime Estimates in Scheduling the IBM SP2 with Backfilling" (IEEE TPDS 2001): shadow time and
+extra processors. There a machine is a count of processors. Here the promise is a start on servers, so the shadow time
+is the earliest instant at which a placement exists, and "extra" is whatever leaves such a placement. Where every
+server has one device the two are the same.
 
 Assumptions: every running job whose expected end is at or before the shadow time counts as gone by then; one that has
 outrun its estimate counts as ending a millisecond from now, so its promise slides. A running job without an estimate
@@ -133,7 +134,7 @@ def _earliest(
 
 
 def _count(request: Request, view: ClusterView) -> CountedReservation | None:
-    free_milli = _free_milli(view.nodes)
+    free = free_milli(view.nodes)
     need = request.demand_milli
     at_ms = view.now_ms
     for running in view.running.by_expected_end():
@@ -141,14 +142,15 @@ def _count(request: Request, view: ClusterView) -> CountedReservation | None:
         if end_ms is None:
             break
         end_ms = max(end_ms, view.now_ms + 1)
-        if free_milli >= need and end_ms != at_ms:
+        if free >= need and end_ms != at_ms:
             break
-        free_milli += running.job.request.demand_milli
+        free += running.job.request.demand_milli
         at_ms = end_ms
-    return CountedReservation(at_ms, free_milli - need) if free_milli >= need else None
+    return CountedReservation(at_ms, free - need) if free >= need else None
 
 
-def _free_milli(nodes: NodeTable) -> int:
+def free_milli(nodes: NodeTable) -> int:
+    """Milli-devices that nobody holds."""
     return nodes.idle_total * DEVICE_MILLI + sum(sum(left.values()) for left in nodes.partial.values())
 
 

@@ -1,1 +1,1 @@
-
+"""Scenarios, comparisons and what prepares them."""

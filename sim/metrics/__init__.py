@@ -1,1 +1,1 @@
-
+"""One file a metric: name, unit, which way is better, function of results."""

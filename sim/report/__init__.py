@@ -1,1 +1,1 @@
-
+"""From results to words, tables and pages. Decides nothing."""

@@ -1,1 +1,1 @@
-
+"""How fast jobs work, and what happens to servers."""

@@ -1,0 +1,175 @@
+"""From a scenario to all that a replay needs: files read, fleet built, policies known to exist, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from policies.catalogue import Parts
+from policies.placement.fragmentation import TypicalPod
+from sim.check import Finding, check
+from sim.experiment.scenario import Scenario
+from sim.fleet.load import LoadedFleet, load_fleet
+from sim.fleet.problems import FleetError
+from sim.fleet.table import queues_of, topology_of
+from sim.metrics.fragmentation import own_mix
+from sim.metrics.registry import summary
+from sim.results import Run, refuse_unless_free, write_run
+from sim.rules import Rules
+from sim.run import ChosenPolicy, InputError, Progress, World, choose_policy, replay, trace_data
+from sim.streams import Streams
+from traces.registry import read_trace
+from traces.trace import Trace, TraceError
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A scenario with its inputs in memory."""
+
+    scenario: Scenario
+    trace: Trace
+    loaded: LoadedFleet
+    rules: Rules
+    world: World
+    typical_pods: tuple[TypicalPod, ...]
+    findings: tuple[Finding, ...]
+    typical_pods_data: dict[str, Any] | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must not be overlooked, in words."""
+        found = []
+        if self.trace.rejections:
+            found.append(
+                f"{self.trace.path}: {len(self.trace.rejections)} of {self.trace.rows} rows are no jobs and are not "
+                f"replayed: `rehearse trace check` lists them"
+            )
+        return found + [str(each) for each in self.findings if each.severity != "info"]
+
+
+def prepare(
+    scenario: Scenario, specs: Sequence[str], *, strict: bool = False, trace: Trace | None = None
+) -> Prepared:
+    """Read and check everything before anything is replayed.
+
+    `specs` are the policies. Raises `InputError` with all that is wrong; with `strict` also for a finding of that severity.
+    """
+    rules = scenario.to_rules()
+    problems: list[str] = []
+    loaded = _or_note(problems, lambda: load_fleet(scenario.cluster))
+    if trace is None:
+        trace = _or_note(problems, lambda: _read(scenario.trace, scenario.format))
+    pods = None
+    if scenario.typical_pods is not None:
+        pods = _or_note(problems, lambda: _read(str(scenario.typical_pods), None))
+    if loaded is None or trace is None or problems:
+        if scenario.typical_pods is None:  # because: a policy may need the mix, which is not known yet
+            _or_note(problems, lambda: policies_of(specs, rules))
+        raise InputError("\n".join(problems))
+    topology = topology_of(loaded.fleet)
+    mix = own_mix(pods.records, topology) if pods is not None else ()
+    chosen = policies_of(specs, rules, mix)
+    found = check(
+        trace.records,
+        topology,
+        queues_of(loaded.fleet),
+        rules,
+        {spec: each.semantics for spec, each in chosen.items()},
+    )
+    refused = [each for each in found if each.severity == "error" and (strict or _refused(each, rules))]
+    if refused:
+        raise InputError("\n".join(str(each).removeprefix("error: ") for each in refused))
+    return Prepared(
+        scenario=scenario,
+        trace=trace,
+        loaded=loaded,
+        rules=rules,
+        world=World(speed=_tri(scenario.speed), locality=_tri(scenario.locality)),
+        typical_pods=mix,
+        findings=tuple(found),
+        typical_pods_data=None if pods is None else {**trace_data(pods), "kinds": len(mix)},
+    )
+
+
+def _or_note(problems: list[str], work: Callable[[], _Result]) -> _Result | None:
+    """What `work` gives; None, and the reason among the problems, if the input is wrong."""
+    try:
+        return work()
+    except (InputError, FleetError, TraceError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _read(path: str, format_name: str | None) -> Trace:
+    trace = read_trace(Path(path), format_name)
+    if not trace.records:
+        raise InputError(f"{path}: none of its {trace.rows} rows is a job: `rehearse trace check` says why")
+    return trace
+
+
+def policies_of(specs: Sequence[str], rules: Rules, mix: tuple[TypicalPod, ...] = ()) -> dict[str, ChosenPolicy]:
+    """Each policy by its name. Raises `InputError` with all that are wrong."""
+    parts = Parts(generator=Streams(rules.seed).generator, typical_pods=mix)
+    chosen: dict[str, ChosenPolicy] = {}
+    problems: list[str] = []
+    for spec in specs:
+        try:
+            chosen[spec] = choose_policy(spec, parts, oracle=rules.oracle)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
+    return chosen
+
+
+def replay_prepared(
+    prepared: Prepared, spec: str, *, progress: Progress | None = None, other_ties: int | None = None
+) -> Run:
+    """One replay. With `other_ties`, under that random order of ties and nothing else changed, and lean: without the
+    course of fragmentation.
+    """
+    rules = prepared.rules
+    if other_ties is not None:
+        rules = replace(rules, ties="random", seed=rules.seed + other_ties)
+    more: dict[str, Any] = {
+        "warnings": prepared.warnings,
+        "findings": [each.as_data() for each in prepared.findings],
+    }
+    run = replay(
+        prepared.trace,
+        prepared.loaded,
+        spec,
+        rules,
+        policy_seed=prepared.rules.seed,
+        world=prepared.world,
+        typical_pods=prepared.typical_pods,
+        fragmentation=other_ties is None,
+        progress=progress,
+        more=more,
+    )
+    if prepared.typical_pods_data is not None:
+        run.manifest["inputs"]["typical_pods"] = prepared.typical_pods_data
+    return run
+
+
+def run_into(
+    prepared: Prepared, spec: str, out: Path, progress: Progress | None = None
+) -> tuple[Run, dict[str, Any]]:
+    """Replay and write the run directory. Raises `RunDirectoryError` before the replay if it cannot stand there."""
+    refuse_unless_free(out)
+    run = replay_prepared(prepared, spec, progress=progress)
+    found = summary(run)
+    write_run(run, out, found)
+    return run, found
+
+
+def _refused(finding: Finding, rules: Rules) -> bool:
+    return rules.impossible == "refuse" and finding.place == "jobs"
+
+
+def _tri(switch: str) -> bool | None:
+    return None if switch == "auto" else switch == "on"

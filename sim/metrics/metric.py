@@ -1,0 +1,59 @@
+"""What a metric is: a name, a unit, which way is better, and a function of a run and some of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sim.jobs_table import Integers
+    from sim.results import Run
+
+
+class Sample(NamedTuple):
+    """A run, and the jobs of it that are looked at."""
+
+    run: Run
+    rows: NDArray[np.bool_]
+    """One for each job of the run."""
+
+    def waits_ms(self) -> Integers:
+        """Wait of the jobs that started. The others are counted by `not_started`, never left out in silence."""
+        jobs = self.run.jobs
+        return jobs.wait_ms[self.rows & jobs.started]
+
+    def completions_ms(self) -> Integers:
+        """Completion time of the jobs that ended (finished or killed)."""
+        jobs = self.run.jobs
+        return jobs.completion_ms[self.rows & jobs.ended]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One figure of a run."""
+
+    name: str
+    """Stable: `summary.json`, gates and scripts use it. Ends in its unit where it has one."""
+    title: str
+    unit: Literal["ms", "share", "ratio", "count"]
+    better: Literal["lower", "higher"]
+    of: Callable[[Sample], float | None]
+    """None where the sample has nothing to measure."""
+    grouped: bool = True
+    """False for what only the whole fleet has."""
+    in_fill: bool = False
+    """True if it also means something in a static fill, which has no clock."""
+
+
+def mean(values: NDArray[np.int64] | NDArray[np.float64]) -> float | None:
+    """The mean, or None of nothing."""
+    return float(values.mean()) if len(values) else None
+
+
+def quantile(values: NDArray[np.int64] | NDArray[np.float64], q: float) -> float | None:
+    """The q-quantile, linear between neighbours (numpy's and pandas' default), or None of nothing."""
+    return round(float(np.quantile(values, q)), 6) if len(values) else None

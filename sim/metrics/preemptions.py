@@ -1,0 +1,15 @@
+"""Preemptions: how often a running job lost its devices."""
+
+from __future__ import annotations
+
+from sim.metrics.metric import Metric
+
+METRICS = (
+    Metric(
+        name="preemptions",
+        title="preemptions",
+        unit="count",
+        better="lower",
+        of=lambda s: float(s.run.jobs.preemptions[s.rows].sum()),
+    ),
+)

@@ -1,0 +1,95 @@
+"""All metrics, and a run measured by them: as a whole, by queue and by size class. A new metric is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.metrics import allocated, completion, fragmented, makespan, not_finished, preemptions, slowdown, wait
+from sim.metrics.metric import Metric, Sample
+
+if TYPE_CHECKING:
+    from sim.jobs_table import JobsTable
+    from sim.results import Run
+
+METRICS: Final[tuple[Metric, ...]] = (
+    *wait.METRICS,
+    *completion.METRICS,
+    *slowdown.METRICS,
+    *makespan.METRICS,
+    *allocated.METRICS,
+    *fragmented.METRICS,
+    *preemptions.METRICS,
+    *not_finished.METRICS,
+)
+
+BY_NAME: Final = {metric.name: metric for metric in METRICS}
+
+SIZE_CLASSES: Final = (
+    ("no device", 0),
+    ("part of one", 1),
+    ("1", 1000),
+    ("2-7", 2000),
+    ("8", 8000),
+    ("9-63", 9000),
+    ("64+", 64_000),
+)
+"""Name and least demand in milli-devices, ascending."""
+
+
+class Group(NamedTuple):
+    """Some jobs of a trace that are measured together."""
+
+    kind: str
+    """`all`, `queue` or `size`."""
+    name: str
+    rows: NDArray[np.bool_]
+
+
+def groups(jobs: JobsTable) -> Iterator[Group]:
+    """All jobs, then each queue (where there is more than one) and each size class that has a job."""
+    yield Group("all", "", np.ones(len(jobs), dtype=bool))
+    codes, names = jobs.groups("queue")
+    if len(names) > 1:
+        for code, name in enumerate(names):
+            yield Group("queue", name, codes == code)
+    least = np.array([milli for _, milli in SIZE_CLASSES])
+    of_job = np.searchsorted(least, jobs.demand_milli, side="right") - 1
+    for code, (name, _) in enumerate(SIZE_CLASSES):
+        rows = of_job == code
+        if rows.any():
+            yield Group("size", name, rows)
+
+
+def measure(run: Run, group: Group) -> dict[str, float | None]:
+    """Metric name -> value, in the order of `METRICS`, of those that mean something for the group."""
+    sample = Sample(run, group.rows)
+    return {
+        metric.name: metric.of(sample)
+        for metric in METRICS
+        if (metric.grouped or group.kind == "all") and (metric.in_fill or not run.is_fill)
+    }
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What `summary.json` holds."""
+    found: dict[str, Any] = {
+        "policy": run.name,
+        "complete": run.complete,
+        "fingerprint": run.manifest["fingerprint"],
+        "jobs": run.manifest["jobs"]["by_state"],
+        "units": {metric.name: {"unit": metric.unit, "better": metric.better} for metric in METRICS},
+        "metrics": {},
+        "by_queue": {},
+        "by_size": {},
+    }
+    for group in groups(run.jobs):
+        values = measure(run, group)
+        if group.kind == "all":
+            found["metrics"] = values
+        else:
+            found[f"by_{group.kind}"][group.name] = {"jobs": int(group.rows.sum()), **values}
+    return found

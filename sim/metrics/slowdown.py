@@ -1,0 +1,40 @@
+"""Bounded slowdown: max(1, completion / max(run time of the trace, 10 s)), of the jobs that ended.
+
+Where no job is preempted or slowed this is Feitelson's max(1, (wait + run) / max(run, 10 s)). The run time of the
+trace in the denominator makes slow cards, distance and restarts count as the losses that they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.metrics.metric import Metric, Sample, mean, quantile
+
+BOUND_MS = 10_000
+"""A job shorter than this counts as so long, so that the shortest do not dominate."""
+
+
+def slowdowns(sample: Sample) -> NDArray[np.float64]:
+    """One for each job that ended."""
+    jobs = sample.run.jobs
+    rows = sample.rows & jobs.ended
+    return np.maximum(1.0, jobs.completion_ms[rows] / np.maximum(jobs.work_ms[rows], BOUND_MS))
+
+
+METRICS = (
+    Metric(
+        name="bounded_slowdown_mean",
+        title="bounded slowdown, mean",
+        unit="ratio",
+        better="lower",
+        of=lambda s: mean(slowdowns(s)),
+    ),
+    Metric(
+        name="bounded_slowdown_p95",
+        title="bounded slowdown, p95",
+        unit="ratio",
+        better="lower",
+        of=lambda s: quantile(slowdowns(s), 0.95),
+    ),
+)

@@ -1,0 +1,94 @@
+"""Results as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sim.console import table
+from sim.experiment.comparison import Comparison, GroupValues
+from sim.metrics.registry import BY_NAME
+from sim.report.verdict import verdict
+from sim.report.words import difference, value
+from sim.results import Run
+
+
+def run_lines(run: Run, summary: Mapping[str, Any]) -> list[str]:
+    """One run: what it means, how the jobs ended, the metrics."""
+    inputs = run.manifest["inputs"]
+    cluster, trace = inputs["cluster"], inputs["trace"]
+    states = ", ".join(f"{count} {state}" for state, count in summary["jobs"].items() if count)
+    lines = [
+        f"{run.name} on {cluster['name']}: {cluster['servers']} servers, {cluster['devices']} devices",
+        f"{trace['path']}: {trace['rows']} rows = {trace['accepted']} jobs + {trace['rejected']} rejected",
+        f"jobs: {states or 'none'}",
+        *(f"  {count} rejected: {reason}" for reason, count in run.manifest["jobs"]["not_run"].items()),
+        "",
+    ]
+    lines += semantics_lines(run.manifest)
+    rows = [[BY_NAME[name].title, value(BY_NAME[name], found)] for name, found in summary["metrics"].items()]
+    return [*lines, "", *table(rows), *size_lines(summary), "", f"fingerprint {run.manifest['fingerprint']}"]
+
+
+def semantics_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What the result means, topic by topic."""
+    return table([[topic, meaning] for topic, meaning in manifest["semantics"].items()], right=False)
+
+
+def size_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The mean and p95 wait by queue and size class, where there are any."""
+    lines: list[str] = []
+    shown = [name for name in ("wait_mean_ms", "wait_p95_ms", "not_started") if name in summary["metrics"]]
+    for key, title in (("by_queue", "queue"), ("by_size", "devices of a job")):
+        if summary[key] and shown:
+            rows = [[title, "jobs", *(BY_NAME[name].title for name in shown)]]
+            for group, values in summary[key].items():
+                rows.append([group, str(values["jobs"]), *(value(BY_NAME[name], values[name]) for name in shown)])
+            lines += ["", *table(rows)]
+    return lines
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """Every metric of every policy beside the baseline, the groups, and at the end the verdict."""
+    lines: list[str] = []
+    shown = list(FILL_METRICS if comparison.runs[comparison.baseline].is_fill else GROUP_METRICS)
+    for group in comparison.groups:
+        metrics = list(group.values[comparison.baseline]) if group.kind == "all" else shown
+        head = "all jobs" if group.kind == "all" else f"{group.kind} {group.name}"
+        rows = [[f"{head} ({group.jobs:,})", *comparison.names]]
+        for name in metrics:
+            if name in group.values[comparison.baseline]:
+                rows += _metric_rows(comparison, group, name)
+        lines += [*table(rows), ""]
+    return lines + verdict(comparison)
+
+
+GROUP_METRICS: Final = ("wait_mean_ms", "wait_p95_ms", "completion_mean_ms")
+FILL_METRICS: Final = ("allocated_share", "not_started")
+"""What the terminal shows of queues and size classes; the page and the files have all."""
+
+
+def _metric_rows(comparison: Comparison, group: GroupValues, name: str) -> list[list[str]]:
+    """The values, and below them how each differs from the baseline; a star is the best of a metric."""
+    metric = BY_NAME[name]
+    values = {policy: found[name] for policy, found in group.values.items()}
+    base = values[comparison.baseline]
+    best = comparison.best(name, metric.better) if group.kind == "all" else []
+    if len(best) == len(comparison.names):
+        best = []
+    shown = [
+        metric.title,
+        *(value(metric, each) + ("*" if policy in best else "") for policy, each in values.items()),
+    ]
+    changes = [""]
+    changes += [
+        "" if policy == comparison.baseline else difference(metric, each, base) for policy, each in values.items()
+    ]
+    rows = [shown]
+    if any(change not in {"", "=", "-"} for change in changes):
+        rows.append(changes)
+    if group.kind == "all" and comparison.ties.not_measured is None:
+        widths = [comparison.ties.width(policy, name) for policy in values]
+        if any(widths):
+            rows.append(["  ties alone", *("-" if width is None else value(metric, width) for width in widths)])
+    return rows
