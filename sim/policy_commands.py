@@ -59,15 +59,16 @@ def list_command(as_json: bool) -> None:
 @click.option("--split", type=click.Choice(["whole", "free"]), help="How a total of devices is cut.")
 @click.option("--ties", type=click.Choice(["job_id", "file"]), help="Order within a millisecond.")
 @click.option("--oracle", is_flag=True, help="It may see true run times.")
+@click.option("--draws", is_flag=True, help="It draws random numbers by design (conformance only).")
 @click.option("--first", default=5, show_default=True, type=click.IntRange(0), help="Differences to show.")
-def check(policy: str, reference: Path | None, first: int, **options: Any) -> None:
+def check(policy: str, reference: Path | None, first: int, draws: bool, **options: Any) -> None:
     """Check POLICY: against a table of starts, or against what every policy must keep. Status 1 if it fails."""
     if reference is not None:
         _check_reference(policy, reference, first, options)
     elif any(value for value in options.values()):
         raise InputError("--column, --cluster, --split, --ties and --oracle go with --reference")
     else:
-        _check_conformance(policy)
+        _check_conformance(policy, draws=draws)
 
 
 def _check_reference(policy: str, folder: Path, first: int, options: dict[str, Any]) -> None:
@@ -90,7 +91,7 @@ def _seconds(ms: int | None) -> str:
     return "never" if ms is None else f"{ms / 1000:g}"
 
 
-def _check_conformance(policy: str) -> None:
+def _check_conformance(policy: str, *, draws: bool) -> None:
     try:
         kit = importlib.import_module("policies.conformance")
     except ModuleNotFoundError:
@@ -106,7 +107,8 @@ def _check_conformance(policy: str) -> None:
         return choose_policy(policy, parts, oracle=True).policy
 
     make()
-    findings = list(kit.check_policy(make))
+    drawing = draws or "random" in policy.partition(":")[2]  # the placements that draw have it in their names
+    findings = list(kit.check_policy(make, draws=drawing))
     for finding in findings:
         say(str(finding))
     if findings:

@@ -124,7 +124,7 @@ def _bytes_of(texts: Any) -> Any:
 def _feed(digest: Any, name: str, column: Any) -> None:
     little = np.ascontiguousarray(column, dtype=column.dtype.newbyteorder("<"))
     digest.update(f"|{name}:{little.dtype.str}:{len(little)}|".encode())
-    digest.update(memoryview(little).cast("B") if len(little) else b"")
+    digest.update(little.data)
 
 
 def write_run(run: Run, path: Path, summary: Mapping[str, Any]) -> None:

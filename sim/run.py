@@ -23,7 +23,7 @@ from sim.fleet.model import GENERIC, Fleet
 from sim.fleet.problems import did_you_mean
 from sim.fleet.table import queues_of, topology_of
 from sim.jobs_table import STATES, JobsTable, jobs_table
-from sim.metrics.fragmentation import fill_curve, fragmentation_over_time
+from sim.metrics.fragmentation import FillCurve, FragmentationOverTime, fill_curve, fragmentation_over_time
 from sim.results import REJECTIONS_LISTED, SCHEMA, Run, check_sums, fingerprint, rejection_data
 from sim.rules import Rules
 from sim.semantics import as_data, run_semantics
@@ -106,17 +106,11 @@ def replay(
         queues=queues_of(loaded.fleet),
         speed=_speed_model(topology, decided),
     )
-    message: str | None = None
-    try:
-        outcome = engine.run(progress)
-    except PolicyError as error:
-        message, outcome = str(error), error.outcome
+    outcome, message = _run_to_its_end(engine, progress)
     jobs = jobs_table(outcome, topology, fill=rules.fill)
     if not rules.fill:
         check_sums(jobs, outcome.held_milli_ms)
-    measured = trace.records and topology.device_count
-    mix = tuple(typical_pods) or None
-    measure = (trace.records, outcome.timeline, topology, mix)
+    course, fill = _fragmentation(outcome, topology, typical_pods, rules, wanted=fragmentation)
     return Run(
         manifest={
             **_said(trace, loaded, policy, chosen, rules=rules, world=decided),
@@ -125,11 +119,31 @@ def replay(
         },
         jobs=jobs,
         timeline=outcome.timeline,
-        fragmentation=fragmentation_over_time(*measure) if fragmentation and measured and not rules.fill else None,
-        fill=fill_curve(*measure) if measured and rules.fill else None,
+        fragmentation=course,
+        fill=fill,
         rejections=trace.rejections,
         records=trace.records,
     )
+
+
+def _run_to_its_end(engine: Engine, progress: Progress | None) -> tuple[Outcome, str | None]:
+    """What the engine gave, and the message of a policy that broke its contract."""
+    try:
+        return engine.run(progress), None
+    except PolicyError as error:
+        return error.outcome, str(error)
+
+
+def _fragmentation(
+    outcome: Outcome, topology: Topology, typical_pods: Sequence[TypicalPod], rules: Rules, *, wanted: bool
+) -> tuple[FragmentationOverTime | None, FillCurve | None]:
+    """The course of fragmentation, or the curve of a static fill; without devices there is neither."""
+    if not outcome.records or not topology.device_count:
+        return None, None
+    measure = (outcome.records, outcome.timeline, topology, tuple(typical_pods) or None)
+    if rules.fill:
+        return None, fill_curve(*measure)
+    return fragmentation_over_time(*measure) if wanted else None, None
 
 
 def choose_policy(spec: str, parts: Parts, *, oracle: bool = False) -> ChosenPolicy:

@@ -87,7 +87,7 @@ class CompressedConservative(Cycle):
         """What this policy means."""
         return replace(
             super().semantics(),
-            reservation=f"all blocked jobs, {RESERVATIONS[self.reservation]}; kept, and moved to an earlier time after completions"
+            reservation=f"all blocked jobs, {RESERVATIONS[self.reservation]}; kept, and made earlier after completions"
             " (such a pass plans every waiting job)",
             needs_estimates=True,
             options={"depth": "all", "reservation": self.reservation, "replan": "compression"},

@@ -59,27 +59,11 @@ def prepare(
     `specs` are the policies. Raises `InputError` with all that is wrong; with `strict` also for a finding of that severity.
     """
     rules = scenario.to_rules()
-    problems: list[str] = []
-    loaded = _or_note(problems, lambda: load_fleet(scenario.cluster))
-    if trace is None:
-        trace = _or_note(problems, lambda: _read(scenario.trace, scenario.format))
-    pods = None
-    if scenario.typical_pods is not None:
-        pods = _or_note(problems, lambda: _read(str(scenario.typical_pods), None))
-    if loaded is None or trace is None or problems:
-        if scenario.typical_pods is None:  # because: a policy may need the mix, which is not known yet
-            _or_note(problems, lambda: policies_of(specs, rules))
-        raise InputError("\n".join(problems))
+    loaded, trace, pods = _inputs(scenario, specs, rules, trace)
     topology = topology_of(loaded.fleet)
     mix = own_mix(pods.records, topology) if pods is not None else ()
-    chosen = policies_of(specs, rules, mix)
-    found = check(
-        trace.records,
-        topology,
-        queues_of(loaded.fleet),
-        rules,
-        {spec: each.semantics for spec, each in chosen.items()},
-    )
+    semantics = {spec: chosen.semantics for spec, chosen in policies_of(specs, rules, mix).items()}
+    found = check(trace.records, topology, queues_of(loaded.fleet), rules, semantics)
     refused = [each for each in found if each.severity == "error" and (strict or _refused(each, rules))]
     if refused:
         raise InputError("\n".join(str(each).removeprefix("error: ") for each in refused))
@@ -93,6 +77,24 @@ def prepare(
         findings=tuple(found),
         typical_pods_data=None if pods is None else {**trace_data(pods), "kinds": len(mix)},
     )
+
+
+def _inputs(
+    scenario: Scenario, specs: Sequence[str], rules: Rules, trace: Trace | None
+) -> tuple[LoadedFleet, Trace, Trace | None]:
+    """Fleet, trace and pod list. Raises `InputError` with what is wrong with any of them, and with the policies."""
+    problems: list[str] = []
+    loaded = _or_note(problems, lambda: load_fleet(scenario.cluster))
+    if trace is None:
+        trace = _or_note(problems, lambda: _read(scenario.trace, scenario.format))
+    pods = None
+    if scenario.typical_pods is not None:
+        pods = _or_note(problems, lambda: _read(str(scenario.typical_pods), None))
+    if loaded is None or trace is None or problems:
+        if scenario.typical_pods is None:  # because: a policy may need the mix, which is not known yet
+            _or_note(problems, lambda: policies_of(specs, rules))
+        raise InputError("\n".join(problems))
+    return loaded, trace, pods
 
 
 def _or_note(problems: list[str], work: Callable[[], _Result]) -> _Result | None:

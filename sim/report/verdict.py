@@ -42,7 +42,7 @@ def _winner(comparison: Comparison, name: str, title: str) -> str | None:
         return None
     base = comparison.baseline
     if base in best:
-        said = f"{title}: nothing beats {base} ({value(metric, values[base])})"
+        said = f"{title}: nothing beats {base} ({value(metric, values[base])}){_next(comparison, name, best)}"
     else:
         change = difference(metric, values[best[0]], values[base])
         said = f"{title}: {_listed(best)} {'wins' if len(best) == 1 else 'win'} by {change.lstrip('+-')}: "
@@ -52,6 +52,18 @@ def _winner(comparison: Comparison, name: str, title: str) -> str | None:
     if top and better(metric, values[top[0]], values[best[0]]) > 0:
         said += f"; {top[0]}, which peeks at true run times, shows that {value(metric, values[top[0]])} is possible"
     return f"{said}."
+
+
+def _next(comparison: Comparison, name: str, best: list[str]) -> str:
+    """The best of the others that can be deployed, and how far it is behind."""
+    metric = BY_NAME[name]
+    rest = [each for each in _deployable(comparison) if each not in best]
+    second = comparison.best(name, metric.better, rest)
+    if not second:
+        return ""
+    values = comparison.whole.values
+    behind = difference(metric, values[second[0]][name], values[best[0]][name])
+    return f"; next is {_listed(second)} with {behind}"
 
 
 def _listed(names: list[str]) -> str:

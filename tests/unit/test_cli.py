@@ -358,3 +358,10 @@ def test_a_folder_without_a_reference(here):
     assert (
         "must hold one trace" in rehearse("policies", "check", "fifo", "--reference", ".", cwd=here, status=2).stderr
     )
+
+
+def test_check_of_what_every_policy_must_keep(here):
+    pytest.importorskip("policies.conformance", reason="the kit is a module of its own")
+    assert "keeps what every policy must keep" in rehearse("policies", "check", "fifo", cwd=here).stderr
+    said = rehearse("policies", "check", "stubs:Never", cwd=here, status=1).stdout
+    assert said.strip()

@@ -23,7 +23,7 @@ def test_the_trace_fits_the_fleet():
     found = check(records, topology_of(fleet), queues_of(fleet), Rules(), {})
     assert [str(each) for each in found if each.severity != "info"] == []
     assert {record.queue for record in records} == {queue.name for queue in fleet.queues}
-    assert 0.85 < offered_load(records, fleet.devices) < 0.95
+    assert 0.8 < offered_load(records, fleet.devices) < 0.95  # 0.9 of each pool, over the pool's own span
 
 
 def test_the_trace_is_always_the_same():

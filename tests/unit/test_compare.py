@@ -79,6 +79,11 @@ def test_an_oracle_does_not_win():
     assert said[0].startswith("Mean wait: nothing beats fifo (9 s); best-effort-sjf-oracle, which peeks at true run")
 
 
+def test_a_baseline_that_wins_names_the_next():
+    said = verdict(compared(("best-effort-fifo", "fifo")))
+    assert said[0] == "Mean wait: nothing beats best-effort-fifo (7 s); next is fifo with +2 s (+29 %)."
+
+
 def test_the_same_schedule_is_no_difference():
     found = compared(("fifo", "fifo:place=first-fit"))
     assert verdict(found)[0] == "Mean wait: all the same, 9 s."

@@ -129,15 +129,17 @@ def millisecond_by_millisecond(
 
 @pytest.mark.parametrize("restart_ms", [0, 1, 13])
 @pytest.mark.parametrize(("by", "keep"), [("remaining", True), ("priority", True), ("priority", False)])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_preemption_equals_a_simulation_millisecond_by_millisecond(by, keep, restart_ms, seed):
+@pytest.mark.parametrize("own", [True, False], ids=["a policy of ten lines", "the catalogue's"])
+def test_preemption_equals_a_simulation_millisecond_by_millisecond(by, keep, restart_ms, own):
+    what = OneServer(by) if own else {"remaining": "srtf-oracle", "priority": "preempt-priority"}[by]
+    seed = restart_ms + keep
     rng = np.random.default_rng(seed)
     works = (1 + np.rint(rng.exponential(30, 150))).astype(int).tolist()
     arrivals = poisson(rng, 45, 150)
     priorities = rng.integers(0, 4, 150).tolist()
     records = [job(f"j{i}", arrivals[i], works[i], priority=priorities[i]) for i in range(150)]
     rules = {"oracle": True, "restart_ms": restart_ms, "progress": "keep" if keep else "lose"}
-    outcome = audited(records, servers(1, 1), OneServer(by), **rules)
+    outcome = audited(records, servers(1, 1), what, **rules)
     ranks = None if by == "remaining" else [-priority for priority in priorities]
     assert ends(outcome) == millisecond_by_millisecond(arrivals, works, ranks, restart_ms, keep)
     assert (outcome.timeline.happened == Happened.PREEMPT).sum() > 10, "the case must preempt to show anything"

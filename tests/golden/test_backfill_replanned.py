@@ -1,0 +1,157 @@
+"""EASY keeps its promise between passes, and conservative its plan: both must do what replanning at each pass does.
+
+The rules here are written a second time, slowly: everything anew at each pass, job by job, no memory at all.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from builders import golden, job, policy, replay, servers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.api import Policy, Start
+from policies.ordering.fifo import Fifo
+from policies.ordering.priority import Priority
+from policies.ordering.shortest import ShortestEstimate
+from policies.placement.best_fit import BestFit
+from policies.placement.spread import Spread
+from policies.topology import Node, Topology
+
+EXAMPLES = 2000 if os.environ.get("REHEARSE_FUZZ") == "long" else 150
+ORDERS = {"arrival": Fifo, "shortest": ShortestEstimate, "priority": Priority}
+
+
+class ReplannedEasy(Policy):
+    """Textbook EASY on servers: each pass starts from nothing."""
+
+    name = "replanned"
+
+    def __init__(self, placer, order, candidates, *, equality=True, extra=True):
+        self.placer, self.order, self.candidates = placer, order, candidates
+        self.equality, self.extra = equality, extra
+
+    def decide(self, view):
+        waiting = sorted(view.pending.by(Fifo()), key=self.order.key)
+        while waiting:
+            placement = self.placer.place(waiting[0].request, view.nodes)
+            if placement is None:
+                break
+            yield Start(waiting.pop(0).job_id, placement)
+        if not waiting:
+            return
+        head = waiting.pop(0)
+        found = self.shadow(head, view)
+        if found is None:
+            return
+        shadow_ms, ledger = found
+        for candidate in sorted(waiting, key=self.candidates.key):
+            placement = self.placer.place(candidate.request, view.nodes)
+            if placement is None:
+                continue
+            if not self.in_time(candidate, view.now_ms, shadow_ms):
+                if not self.extra:
+                    continue
+                ledger.take(candidate.request, placement)
+                if self.placer.place(head.request, ledger) is None:
+                    ledger.release(candidate.request, placement)
+                    continue
+            yield Start(candidate.job_id, placement)
+
+    def in_time(self, candidate, now_ms, shadow_ms):
+        if candidate.estimate_ms is None:
+            return False
+        end_ms = now_ms + candidate.estimate_ms
+        return end_ms <= shadow_ms if self.equality else end_ms < shadow_ms
+
+    def shadow(self, head, view):
+        """The first expected end after which the head fits, and the servers as they are then."""
+        ends = {
+            r.job.job_id: max(r.expected_end_ms, view.now_ms + 1)
+            for r in view.running
+            if r.expected_end_ms is not None
+        }
+        for at_ms in sorted(set(ends.values())):
+            ledger = view.nodes.what_if()
+            for running in view.running:
+                if ends.get(running.job.job_id, at_ms + 1) <= at_ms:
+                    ledger.release(running.job.request, running.placement)
+            if self.placer.place(head.request, ledger) is not None:
+                return at_ms, ledger
+        return None
+
+
+def jobs_of(devices, side=False):
+    """Up to 25 jobs; estimates above, at and below the truth, or absent."""
+
+    @st.composite
+    def build(draw):
+        jobs, at_ms = [], 0
+        for number in range(draw(st.integers(1, 25))):
+            at_ms += draw(st.sampled_from([0, 0, 1, 2, 5, 20]))
+            run_ms = draw(st.integers(1, 30))
+            estimate = draw(st.sampled_from(["exact", "exact", "over", "far over", "under", "absent"]))
+            more = {"cpu_milli": draw(st.sampled_from([0, 1000, 3000]))} if side else {}
+            gpus = draw(st.integers(1, devices))
+            if draw(st.booleans()):
+                gpus = draw(st.integers(1, min(devices, 3)))
+            if side and gpus == 1:
+                more["gpu_milli"] = draw(st.sampled_from([250, 500, 1000]))
+            jobs.append(
+                job(
+                    f"j{number}",
+                    at_ms,
+                    run_ms,
+                    gpus,
+                    priority=draw(st.integers(0, 2)),
+                    estimate_ms={
+                        "exact": run_ms,
+                        "over": run_ms + draw(st.integers(1, 10)),
+                        "far over": run_ms * 5,
+                        "under": max(run_ms // 2, 1),
+                        "absent": None,
+                    }[estimate],
+                    **more,
+                )
+            )
+        return jobs
+
+    return build()
+
+
+FLEETS = {
+    "flat": (servers(8, 1), {"split": "free"}, False),
+    "servers": (servers(4, 4), {}, False),
+    "uneven": (Topology([Node(name=f"n{i}", devices=d) for i, d in enumerate((2, 2, 4, 8))]), {}, False),
+    "cpu": (servers(3, 4, cpu_milli=6000), {}, True),
+}
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(data=st.data())
+def test_easy_is_replanned_easy(fleet, data):
+    topology, rules, side = FLEETS[fleet]
+    jobs = data.draw(jobs_of(topology.device_count, side))
+    order = data.draw(st.sampled_from(list(ORDERS)))
+    candidates = data.draw(st.sampled_from(list(ORDERS)))
+    equality, extra = data.draw(st.booleans()), data.draw(st.booleans())
+    place = data.draw(st.sampled_from(["best-fit", "spread"]))
+    slow = ReplannedEasy(
+        BestFit() if place == "best-fit" else Spread(),
+        ORDERS[order](),
+        ORDERS[candidates](),
+        equality=equality,
+        extra=extra,
+    )
+    fast = (
+        f"easy:order={order},candidates={candidates},shadow-equality={'yes' if equality else 'no'},"
+        f"extra={'yes' if extra else 'no'},place={place}"
+    )
+    expected = golden(replay(jobs, topology, slow, validate=False, **rules), topology)
+    assert golden(replay(jobs, topology, policy(fast), **rules), topology) == expected
+    if fleet == "flat" and order == "arrival":  # one promise, counted: three roads to the same schedule
+        counted = replay(jobs, topology, policy(f"{fast},reservation=counting"), **rules)
+        assert golden(counted, topology) == expected
