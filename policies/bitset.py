@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 
 def bits(members: int) -> Iterator[int]:
-    """The members, lowest first."""
+    """The members, lowest first. Raises ValueError for a negative number, which is no set."""
+    if members < 0:
+        raise ValueError(f"{members} is not a set")
     while members:
         low = members & -members
         yield low.bit_length() - 1

@@ -10,6 +10,8 @@ from policies.nodes import UNLIMITED, NodeTable
 def why_not(request: Request, placement: Placement, nodes: NodeTable) -> str | None:
     """None if the whole gang fits on exactly these devices now; else the reason, for people."""
     try:
+        if not isinstance(placement, tuple):
+            raise TypeError  # noqa: TRY301  # because: everything malformed gets the one answer below
         return _first_fault(request, placement, nodes)
     except (TypeError, ValueError, AttributeError, IndexError):
         return f"not a placement: {placement!r} (a tuple of Share is needed)"
@@ -19,7 +21,8 @@ def _first_fault(request: Request, placement: Placement, nodes: NodeTable) -> st
     used: dict[int, list[Share]] = {}
     eligible = request.eligible
     for raw in placement:
-        share = Share(*raw)
+        node, mask, pods, group = raw
+        share = Share(node, mask, pods, group)
         fault = _share_fault(request, share, nodes, eligible)
         if fault:
             return fault

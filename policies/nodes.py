@@ -169,7 +169,13 @@ class NodeLedger(NodeTable):
             for node, mask, pods, group in placement:
                 free = idle_mask[node]
                 count = mask.bit_count()
-                if mask & free != mask or count != pods * gang[group][1] or (node | group) < 0:
+                if (
+                    mask & free != mask
+                    or count != pods * gang[group][1]
+                    or pods < 1
+                    or (node | group) < 0
+                    or mask.__class__ is not int  # because: a NumPy integer would spread through the table
+                ):
                     return self._give_back(placement, total)
                 before = idle[node]
                 idle[node] = after = before - count
@@ -187,15 +193,17 @@ class NodeLedger(NodeTable):
 
     def _give_back(self, placement: Placement, total: int) -> int:
         """Undo the shares that hold the first `total` devices of a placement."""
-        for node, mask, _, _ in placement:
-            if not total:
-                break
-            before = self.idle[node]
-            self.idle[node] = after = before + mask.bit_count()
-            self.idle_mask[node] |= mask
-            self.by_idle[before] ^= 1 << node
-            self.by_idle[after] ^= 1 << node
-            total -= mask.bit_count()
+        if total:
+            for share in placement:
+                node, mask = share[0], share[1]
+                before = self.idle[node]
+                self.idle[node] = after = before + mask.bit_count()
+                self.idle_mask[node] |= mask
+                self.by_idle[before] ^= 1 << node
+                self.by_idle[after] ^= 1 << node
+                total -= mask.bit_count()
+                if not total:
+                    break
         return -1
 
     def release(self, request: Request, placement: Placement) -> None:

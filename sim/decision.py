@@ -33,7 +33,7 @@ class Referee:
         """The waiting job that may start so. Raises `RefusedActionError`."""
         state = self._state
         try:
-            job = state.jobs.get(action[0])
+            job = state.jobs.get(action.job_id)
         except TypeError:
             job = None
         if job is None:
@@ -41,7 +41,7 @@ class Referee:
         if job.running is not None:
             where = describe(job.running.placement, state.ledger.topology)
             raise self._refusal(f"cannot start {action.job_id}", f"it already runs on {where}", job)
-        if not job.view.request.simple and why_not(job.view.request, action.placement, state.ledger) is not None:
+        if why_not(job.view.request, action.placement, state.ledger) is not None:
             raise self.unfit(job, action.placement)
         return job
 

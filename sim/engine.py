@@ -79,7 +79,8 @@ class Engine:
         self._plain_passes = not self._each_event and self.rules.cycle_ms is None
         self._plain_ends = self.rules.overrun == "extend" and not self.rules.fill
         self._order = arrival_order(records, self.rules)
-        self._submits = self._order if self.rules.fill else [records[row].submit_ms for row in self._order]
+        self._submits = self._order[:] if self.rules.fill else [records[row].submit_ms for row in self._order]
+        self._submits.append(-1)  # because: then looking one further needs no question
         self._actions_max = 1000 + 4 * len(records)
         """A pass that yields more does not come to an end."""
         self._on_finish = self._finish
@@ -89,6 +90,8 @@ class Engine:
         self._rejections: dict[int, str] = {}
         self._passes = 0
         self._always_pass = bool(getattr(policy, "runs_on_empty_queue", False))
+        self._always_look = self._always_pass or validate
+        """True if even the end of a job that nobody waits for is worth a look."""
         self._progress: Callable[[int], None] | None = None
 
     def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
@@ -137,9 +140,9 @@ class Engine:
         state = self.state
         order, submits, records = self._order, self._submits, self.records
         impossible = state.requests.impossible
-        place, count = self._next, len(order)
+        place = self._next
         now = state.view.now_ms = submits[place]
-        while place < count and submits[place] == now:
+        while submits[place] == now:
             row = order[place]
             place += 1
             job = state.arrive(row, records[row])
@@ -149,9 +152,13 @@ class Engine:
                 self._next = place
                 self._decide()
         self._next = place
-        if place < count:
+        if place < len(order):
             moment.again(self._arrive)
             self._env.schedule(moment, ARRIVE, submits[place] - now)  # type: ignore[arg-type]
+        if len(state.timeline.open) >= CHUNK:
+            state.timeline.settle()
+            if self._progress is not None:
+                self._progress(state.ended)
         self._after_event()
 
     def _finish(self, moment: Moment) -> None:
@@ -160,7 +167,8 @@ class Engine:
         state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         del job.end  # because: job and event point at each other, and the collector is off
         state.finish(job)
-        self._after_event()
+        if state.view.pending.jobs or self._always_look:
+            self._after_event()
 
     def _overrun(self, moment: Moment) -> None:
         job: JobState = moment.payload
@@ -204,10 +212,6 @@ class Engine:
         state = self.state
         if self._validate:
             state.validate()
-        if len(state.timeline.open) >= CHUNK:
-            state.timeline.settle()
-            if self._progress is not None:
-                self._progress(state.ended)
         if (state.view.pending.jobs or self._always_pass) and not self._pass_is_due:
             if self._plain_passes:
                 if self._env.peek() > state.view.now_ms:
@@ -264,10 +268,19 @@ class Engine:
 
     def _start(self, action: Start) -> None:
         state = self.state
-        job = state.jobs.get(action[0])
-        if job is None or job.running is not None or not job.view[3].simple:
-            job = self._referee.start(action)
         placement = action[1]
+        try:
+            job = state.jobs.get(action[0])
+        except TypeError:
+            job = None
+        if (
+            job is None
+            or job.running is not None
+            or not job.view[3].simple
+            or type(placement) is not tuple
+            or self._speed is not None
+        ):
+            job = self._referee.start(action)  # else the ledger refuses all that can be wrong
         speed = PPM if self._speed is None else self._speed.speed_ppm(job.view, placement)
         done_ms = state.start(job, placement, speed)
         if done_ms < 0:

@@ -70,6 +70,8 @@ class State:
         self.jobs: dict[str, JobState] = {}
         """Everything that waits or runs."""
         self.requests = RequestMaker(topology, rules.split, {name: queue.pools for name, queue in queues.items()})
+        self._request_of = self.requests.request
+        self._oracle = rules.oracle
         self.arrived = 0
         self.ended = 0
         self._held = 0
@@ -82,7 +84,7 @@ class State:
     def arrive(self, row: int, record: JobRecord) -> JobState:
         """A job is submitted and begins to wait."""
         sim = self.view
-        view = job_view(record, self.arrived, self.requests.request(record), self.rules.oracle)
+        view = job_view(record, self.arrived, self._request_of(record), self._oracle)
         self.arrived += 1
         job = self.jobs[record.job_id] = JobState(row, record, view)
         sim.pending.add(view)

@@ -62,8 +62,8 @@ class CompressedConservative(Cycle):
                 compress(fresh, waiting)
             known = self.guarantees = fresh
         for job in waiting:
-            if job.job_id not in known.slots:
-                give(known, job)
+            if job.job_id not in known.slots and not give(known, job):
+                break
         for job in waiting:
             slot = known.slots.get(job.job_id)
             if slot is None or slot.start_ms > view.now_ms:
@@ -107,16 +107,21 @@ def keep(old: dict[str, Slot], fresh: Guarantees, waiting: list[JobView], now_ms
 
 def compress(known: Guarantees, waiting: list[JobView]) -> None:
     """Each job in turn moves to the earliest slot that takes nothing from the others."""
+    closed = False
     for job in waiting:
         old = known.slots.pop(job.job_id, None)
         if old is not None:
             known.plan.give_back(job.request, old)
-        give(known, job)
+        elif closed:
+            continue
+        closed |= not give(known, job)
 
 
-def give(known: Guarantees, job: JobView) -> None:
-    """Give a job the earliest slot."""
+def give(known: Guarantees, job: JobView) -> bool:
+    """Give a job the earliest slot. False if there is none: then no later job is given a new one."""
     slot = known.plan.earliest(job.request, run_ms_of(expected_ms(job)), job.request.eligible)
-    if slot is not None:
-        known.plan.take(job.request, slot)
-        known.slots[job.job_id] = slot
+    if slot is None:
+        return False
+    known.plan.take(job.request, slot)
+    known.slots[job.job_id] = slot
+    return True

@@ -13,8 +13,9 @@ Cost: a pass may plan every waiting job, each against every step of the plan. Pl
 waits could start now, and a pass that follows arrivals goes on where the last one stopped.
 
 Assumptions: a job that has outrun its estimate counts as ending a millisecond from now; one without an estimate holds
-its devices for ever, so a job may have no slot at all, and then waits without a promise. A job that its queue's
-entitlement forbids now is passed over without a slot. Restart costs of preempted jobs are not planned for.
+its devices for ever, so a job may have no slot at all: then nobody behind it in the queue passes, since any job might
+delay it without bound. A job that its queue's entitlement forbids now is passed over without a slot. Restart costs
+of preempted jobs are not planned for.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Planning:
     """The waiting jobs that have a slot."""
     first_ms: int = FOREVER
     """The earliest start that is promised."""
+    closed: bool = False
+    """A job was found to which no slot can be promised: nobody behind it passes."""
 
 
 class Conservative(Cycle):
@@ -88,6 +91,10 @@ class Conservative(Cycle):
         """Plan in the order of the queue, and start whoever's slot is now."""
         planning = self.planning
         if planning is None or not self._goes_on(planning, view):
+            self.planning = None
+            yield from self._start_heads(view)
+            if not self._startable(view):
+                return
             plan = new_plan(view, self.order, self.placer, self.reservation)
             planning = self.planning = Planning(plan, view.releases, view.starts)
         newer = view.pending.newer_than(planning.seen)
@@ -96,6 +103,23 @@ class Conservative(Cycle):
         yield from self._plan_queue(planning, view)
         if self.depth is not None and len(planning.promised) >= self.depth:
             yield from self._pass_by(planning, view)
+
+    def _start_heads(self, view: ClusterView) -> Iterator[Action]:
+        """Start from the head while it fits: before anything is promised, whoever fits now has a slot now."""
+        queue = view.pending.by(self.order)
+        while (job := queue.first()) is not None and (placement := self.place(job, view)) is not None:
+            yield Start(job.job_id, placement)
+
+    def _startable(self, view: ClusterView) -> bool:
+        """True if some waiting job may find room now: if none does, planning further decides nothing."""
+        no_room = self.no_room.at(view)
+        for request in view.pending.by_request(self.order):
+            if request in no_room:
+                continue
+            if has_room(request, view.nodes, request.eligible) and self.placer.place(request, view.nodes) is not None:
+                return True
+            no_room.add(request)
+        return False
 
     def _goes_on(self, planning: Planning, view: ClusterView) -> bool:
         """True if planning anew would give the same plan as far as this one has come."""
@@ -113,20 +137,23 @@ class Conservative(Cycle):
     def _plan_queue(self, planning: Planning, view: ClusterView) -> Iterator[Action]:
         """Slots in the order of the queue, until the promises are used up or nothing more can start now."""
         plan, jobs = planning.plan, queue_behind(view.pending.by(self.order), planning.behind)
-        open_now = startable(view, self.order)
-        while open_now and (entry := next(jobs, None)) is not None:
+        open_now = self._startable(view)
+        while open_now and not planning.closed and (entry := next(jobs, None)) is not None:
             planning.behind, job = entry
             within = self.allowed(job, view)
-            slot = plan.earliest(job.request, run_ms_of(expected_ms(job)), within) if within else None
-            if slot is None:
+            if not within:
                 continue
+            slot = plan.earliest(job.request, run_ms_of(expected_ms(job)), within)
+            if slot is None:
+                planning.closed = True
+                return
             plan.take(job.request, slot)
             placement = self._placement_now(job, slot, view, within)
             if placement is not None:
                 yield Start(job.job_id, placement)
                 planning.starts += 1
                 jobs = queue_behind(view.pending.by(self.order), planning.behind)
-                open_now = startable(view, self.order)
+                open_now = self._startable(view)
             else:
                 planning.promised.add(job.job_id)
                 planning.first_ms = min(planning.first_ms, slot.start_ms)
@@ -201,9 +228,3 @@ def queue_behind(queue: JobQueue, key: Any) -> Iterator[tuple[Any, JobView]]:
         return queue.entries_after(key)
     first = queue.first_entry()
     return iter(()) if first is None else chain((first,), queue.entries_after(first[0]))
-
-
-def startable(view: ClusterView, order: Ordering) -> bool:
-    """True if some waiting job may find room now: if none does, planning further decides nothing."""
-    nodes = view.nodes
-    return any(has_room(request, nodes, request.eligible) for request in view.pending.by_request(order))

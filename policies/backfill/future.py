@@ -80,6 +80,12 @@ class Step:
         shares = None if self.shares is None or other.shares is None else self.shares.least(other.shares)
         return Step(idle, int(np.bitwise_count(idle).sum()), shares)
 
+    def may_hold(self, request: Request, within: NDArray[np.bool_]) -> bool:
+        """False if whole devices, counted by server, rule out the largest pods of a plain request."""
+        largest = request.gang[0]
+        pods = np.bitwise_count(self.idle) // largest.devices
+        return int(pods.sum(where=within, dtype=np.int64)) >= largest.pods
+
     def change(self, request: Request, placement: Placement, sign: int) -> None:
         """Take (-1) or give back (1)."""
         if self.shares is not None:

@@ -20,6 +20,9 @@ class PinnedPlan:
         nodes = view.nodes
         self.shared = shared or bool(nodes.partial) or nodes.limits_side_resources
         """True if the plan knows shares of devices, CPU, memory and pods."""
+        self._known: dict[Request, tuple[int, int]] = {}
+        """Request -> (run time, start) of the last slot found: while slots are only given away, no longer job of this
+        request starts earlier."""
         self._nodes = nodes
         self._placer = placer
         step = Step.of(nodes, shared=self.shared)
@@ -38,9 +41,12 @@ class PinnedPlan:
 
     def earliest(self, request: Request, run_ms: int, within: NodeSet) -> Slot | None:
         """The first window in which a placement is idle throughout."""
-        for first in range(len(self.steps)):
+        least_ms, not_before_ms = self._known.get(request, (0, 0))
+        start = bisect_left(self.times_ms, not_before_ms) if run_ms >= least_ms else 0
+        for first in range(start, len(self.steps)):
             slot = self._from(first, request, run_ms, within)
             if slot is not None:
+                self._known[request] = (run_ms, slot.start_ms)
                 return slot
         return None
 
@@ -53,6 +59,8 @@ class PinnedPlan:
         need = request.devices if request.device_milli == DEVICE_MILLI else 0
         last = self._end(first, run_ms)
         if any(self.steps[place].idle_total < need for place in range(first, last)):
+            return None
+        if request.plain and not step.may_hold(request, self._nodes.topology.as_array(within)):
             return None
         for place in range(first + 1, last):
             step = step.least(self.steps[place])
@@ -84,6 +92,7 @@ class PinnedPlan:
 
     def give_back(self, request: Request, slot: Slot) -> None:
         """Undo `take`."""
+        self._known.clear()
         self._change(request, slot, 1)
 
     def _change(self, request: Request, slot: Slot, sign: int) -> None:

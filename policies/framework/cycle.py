@@ -13,6 +13,9 @@ from typing import Any
 from policies.api import Action, ClusterView, JobView, NodeSet, Placement, Policy, Request, Semantics, Start
 from policies.framework.points import Admission, Ordering, Placer
 
+new_start = tuple.__new__
+"""Makes a `Start` from a tuple, in half the time of calling `Start`: the strict cycle is the hottest loop of a replay."""
+
 
 class NoRoom:
     """Requests that found no room, remembered while nothing has been released.
@@ -90,7 +93,7 @@ class StrictCycle(Cycle):
             if placement is None:
                 no_room.add(job.request)
                 return
-            yield Start(job.job_id, placement)
+            yield new_start(Start, (job[0], placement))
             job = queue.first()
 
 

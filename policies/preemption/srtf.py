@@ -1,14 +1,9 @@
-"""Shortest remaining time first, by truth, with preemption: at each pass the jobs that truly have least left to do hold the
-devices.
+"""Shortest remaining time first, by true run times: an oracle, with preemption.
 
-All jobs, waiting and running, are gone through by true remaining time; each is taken if it fits beside those taken
-before it, and skipped if not. A running job that is taken keeps its devices; one that is not taken is preempted if a job
-that is taken needs its devices, and runs on if none does. Nobody is moved: on servers a job that was taken may find
-no room beside the running ones, and then waits.
-
-Source: Schrage, "A Proof of the Optimality of the Shortest Remaining Processing Time Discipline" (Operations Research 1968); for
-gangs it is a yardstick, not an optimum. An oracle: it can be rehearsed, not deployed. Assumptions: preemption costs
-nothing (it does not look at restart costs or at lost progress). A pass costs a look at every job. It keeps no entitlements.
+Everything that waits or runs is sorted by what truly remains. In that order jobs are chosen as long as devices remain, skipping
+those that are too large; running jobs that are not chosen may be preempted by waiting ones that are. A chosen job that runs
+keeps its place, and nobody is preempted unless a chosen job then really starts. The yardstick of the literature; it counts no
+cost of preemption when it chooses. A device counts for its share; topology counts when a job is placed, not when it is chosen.
 """
 
 from __future__ import annotations
@@ -16,36 +11,62 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from policies.api import Action, ClusterView, JobView, Placement, Policy, Preempt, Request, RunningJob, Semantics, Start
-from policies.backfill.reservation import has_room, take_if_free
-from policies.framework.points import Placer
-from policies.nodes import NodeLedger
-from policies.ordering.shortest import ShortestRemainingTruth, truth
+from policies.api import DEVICE_MILLI, Action, ClusterView, JobView, Preempt, RunningJob, Semantics, Start
+from policies.framework.cycle import Cycle
+from policies.ordering.shortest import truth
+from policies.preemption.room import make_room
 
 
-class ShortestRemainingFirst(Policy):
+class ShortestRemainingFirst(Cycle):
     """See the module."""
 
-    runs_on_empty_queue = False  # because: without a waiting job nobody can take anything from a running one
-
-    def __init__(self, *, name: str, placer: Placer) -> None:
-        self.name = name
-        self.order = ShortestRemainingTruth()
-        """Of the waiting jobs; the running ones are measured at each pass."""
-        self.placer = placer
+    blocking = "skips jobs that do not fit, without reservation"
 
     def decide(self, view: ClusterView) -> Iterator[Action]:
-        """Preempt those whose devices are needed, then start those who need them."""
-        taken = self.chosen(view)
-        held = {running.job.job_id: running for running in view.running}
-        starting = [job for job in taken if job.job_id not in held]
-        if not starting:
-            return
-        losing = [held[job_id] for job_id in held if job_id not in {job.job_id for job in taken}]
-        losing.sort(key=lambda running: (remaining_ms(running, view), running.job.arrival))
-        starts = place_all(starting, losing, view, self.placer)
-        for running in losing:
-            if overlaps(running, starts):
-                yield Preempt(running.job.job_id, "jobs with less left to do need its devices")
-        for job, placement in starts:
+        """Choose, then start the chosen in order, at the cost of those not chosen."""
+        waiting, dispensable = self._choose(view)
+        hopeless: set[object] = set()
+        for job in waiting:
+            if job.request in hopeless:
+                continue
+            placement = self.place(job, view)
+            if placement is None:
+                victims = [running for running in dispensable if running.job.job_id in view.running]
+                within = None if self.admission is None else self.admission.allowed(job, view)
+                found = None if within == 0 else make_room(job.request, victims, view, self.placer, within)
+                if found is None:
+                    hopeless.add(job.request)
+                    continue
+                gone, placement = found
+                for victim in gone:
+                    yield Preempt(victim.job.job_id, f"{job.job_id} has less left")
             yield Start(job.job_id, placement)
+
+    def _choose(self, view: ClusterView) -> tuple[list[JobView], list[RunningJob]]:
+        """The waiting jobs that are chosen, in order, and the running jobs that are not, the longest remaining first."""
+        ranked: list[tuple[int, int, JobView, RunningJob | None]] = [
+            (truth(job) - job.attained_ms, job.arrival, job, None) for job in view.pending.by(self.order)
+        ]
+        for running in view.running:
+            job = running.job
+            ranked.append((truth(job) - view.running.attained_ms(job.job_id), job.arrival, job, running))
+        ranked.sort(key=lambda entry: entry[:2])
+        left = view.nodes.topology.device_count * DEVICE_MILLI
+        chosen: list[JobView] = []
+        dispensable: list[RunningJob] = []
+        for _, _, job, held in ranked:
+            demand = job.request.demand_milli
+            if demand <= left:
+                left -= demand
+                if held is None:
+                    chosen.append(job)
+            elif held is not None:
+                dispensable.append(held)
+        dispensable.reverse()
+        return chosen, dispensable
+
+    def semantics(self) -> Semantics:
+        """What this policy means."""
+        return replace(
+            super().semantics(), preemption="whoever has more left than a chosen job that needs the devices"
+        )

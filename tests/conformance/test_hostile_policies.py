@@ -70,36 +70,9 @@ PLACEMENTS = {
     "a share of five parts": (gang((0, 0b11, 1, 0, 0), (1, 0b11, 1, 0)), "not a placement"),
 }
 
-DEFECTS = {
-    "a negative mask": "describing it never ends: bitset.bits(-4)",
-    "no pods": "NodeLedger.take lets shares of no pods pass, and the timeline has them",
-    "a generator": "NodeLedger.take uses it up: nothing can be given back",
-    "text": "NodeLedger._give_back unpacks what is no share",
-    "None": "NodeLedger._give_back unpacks what is no share",
-    "a number": "NodeLedger._give_back unpacks what is no share",
-    "a share of two parts": "NodeLedger._give_back unpacks what is no share",
-    "a share of five parts": "NodeLedger._give_back unpacks what is no share",
-}
-SPEED_FIRST = ("a server that does not exist", "a server as text", *DEFECTS)
-"""The engine asks the speed model before it checks the placement, and blames the policy for the IndexError."""
-
-
-def defective(case: str, sides: bool, speed: bool) -> bool:
-    return not sides and (case in DEFECTS or (speed and case in SPEED_FIRST))
-
-
-def placements():
-    for case in PLACEMENTS:
-        for sides in (False, True):
-            for speed in (False, True):
-                why = DEFECTS.get(case, "the speed model is asked first")
-                bad = case == "a negative mask" or defective(case, sides, speed)
-                marks = pytest.mark.xfail(reason=why, strict=True, run=case != "a negative mask") if bad else ()
-                name = f"{case}{', with CPU' if sides else ''}{', with speeds' if speed else ''}"
-                yield pytest.param(case, sides, speed, id=name, marks=marks)
-
-
-@pytest.mark.parametrize(("case", "sides", "speed"), list(placements()))
+@pytest.mark.parametrize("speed", [False, True], ids=["plain", "with speeds"])
+@pytest.mark.parametrize("sides", [False, True], ids=["devices only", "with CPU"])
+@pytest.mark.parametrize("case", PLACEMENTS)
 def test_a_placement_that_cannot_be(case, sides, speed):
     act, why = PLACEMENTS[case]
     topology = servers(2, 4, cpu_milli=1000) if sides else TOPOLOGY
@@ -171,13 +144,7 @@ ACTIONS = {
 }
 
 
-UNHASHABLE = pytest.param(
-    "a job id of a wrong type",
-    marks=pytest.mark.xfail(reason="Engine._start looks it up before the referee does: unhashable", strict=True),
-)
-
-
-@pytest.mark.parametrize("case", [case for case in ACTIONS if case != "a job id of a wrong type"] + [UNHASHABLE])
+@pytest.mark.parametrize("case", ACTIONS)
 def test_an_action_that_cannot_be(case):
     act, why = ACTIONS[case]
     error = refused(JOBS, TOPOLOGY, Hostile(act))
@@ -255,7 +222,6 @@ def test_a_kind_that_the_job_does_not_allow():
     assert "n0 is of a kind that the job does not allow" in message
 
 
-@pytest.mark.xfail(reason="NodeLedger.take accepts them where feasibility.why_not does not", strict=True)
 def test_numbers_of_numpy_are_refused_everywhere_or_nowhere():
     """A mask of 64-bit integers would overflow where the ledger keeps unlimited ones."""
     placement = tuple(Share(np.int64(node), np.int64(0b11)) for node in (0, 1))

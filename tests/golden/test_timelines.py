@@ -169,10 +169,10 @@ def test_ties_by_file():
 
 
 def test_ties_by_chance_depend_on_the_seed_alone():
-    orders = {seed: started(ties="random", seed=seed) for seed in range(12)}
+    orders = {seed: started(ties="random", seed=seed) for seed in range(40)}
     assert all(sorted(order) == ["job1", "job10", "job9"] for order in orders.values())
-    assert len({tuple(order) for order in orders.values()}) == 6, "twelve seeds show all six orders"
-    assert orders == {seed: started(ties="random", seed=seed) for seed in range(12)}
+    assert len({tuple(order) for order in orders.values()}) == 6, "forty seeds show all six orders"
+    assert orders == {seed: started(ties="random", seed=seed) for seed in range(40)}
 
 
 # -- who blocks whom ---------------------------------------------------------------------------------------------
