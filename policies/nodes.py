@@ -96,10 +96,8 @@ class NodeTable:
             pods = np.full(len(self), UNLIMITED, dtype=np.int64)
         elif milli == DEVICE_MILLI:
             pods = columns.idle // group.devices
-        elif group.devices == 1:
-            pods = np.maximum(columns.left_milli, 0).__floordiv__(milli).sum(axis=1)
         else:
-            pods = (columns.left_milli >= milli).sum(axis=1) // group.devices
+            pods = _shared_pods(np.maximum(columns.left_milli, 0) // milli, group.devices)
         if group.cpu_milli:
             pods = np.minimum(pods, columns.cpu_milli // group.cpu_milli)
         if group.memory_mib:
@@ -235,6 +233,8 @@ class NodeLedger(NodeTable):
     def _take_shares(self, request: Request, placement: Placement) -> None:
         milli = request.device_milli
         for node, mask, _, _ in placement:
+            if not mask:
+                continue
             lefts = self.partial.setdefault(node, {})
             for device in bits(mask):
                 left = lefts.get(device)
@@ -246,6 +246,8 @@ class NodeLedger(NodeTable):
     def _release_shares(self, request: Request, placement: Placement) -> None:
         milli = request.device_milli
         for node, mask, _, _ in placement:
+            if not mask:
+                continue
             lefts = self.partial[node]
             for device in bits(mask):
                 left = lefts[device] + milli
@@ -275,3 +277,18 @@ class NodeLedger(NodeTable):
                 self.memory_left[node] += sign * pods * each.memory_mib
             if self.pods_left[node] < UNLIMITED:
                 self.pods_left[node] += sign * pods
+
+
+def _shared_pods(shares: NDArray[np.int64], devices: int) -> NDArray[np.int64]:
+    """Pods that each take one share of `devices` different devices, from `shares` of each device, shape (N, D).
+
+    p pods fit if the devices have p x `devices` shares of which no device gives more than p; the largest such p is where
+    lowering it changes nothing more.
+    """
+    pods: NDArray[np.int64] = shares.sum(axis=1) // devices
+    while devices > 1:
+        fewer = np.minimum(shares, pods[:, None]).sum(axis=1) // devices
+        if (fewer == pods).all():
+            break
+        pods = fewer
+    return pods

@@ -161,6 +161,17 @@ class PartitionedJobs(Mapping[K, SortedJobs], Generic[K]):
             del self._parts[name]
 
 
+class _Arrival:
+    name = "arrival"
+
+    def key(self, job: JobView) -> int:
+        return job.arrival
+
+
+ARRIVAL = _Arrival()
+"""The order in which `newer_than` looks."""
+
+
 class JobPool:
     """The pending jobs, with one index for each order that was asked for."""
 
@@ -214,13 +225,7 @@ class JobPool:
 
     def newer_than(self, arrival: int) -> list[JobView]:
         """The jobs that arrived last, down to and without rank `arrival`, in order of arrival."""
-        newer: list[JobView] = []
-        for job in reversed(self.jobs.values()):
-            if job.arrival <= arrival:
-                break
-            newer.append(job)
-        newer.reverse()
-        return newer
+        return [job for _, job in self.by(ARRIVAL).entries_after(arrival)]
 
     def _by_queue(self) -> dict[str, JobPool]:
         if self._queues is None:

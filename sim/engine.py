@@ -342,7 +342,12 @@ def arrival_order(records: Sequence[JobRecord], rules: Rules) -> list[int]:
 
 
 def natural(job_id: str) -> tuple[tuple[int, int, str], ...]:
-    """Numbers inside an id compare as numbers: job9 before job10."""
-    parts = re.split(r"(\d+)", job_id)
-    numbers = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
-    return (*numbers, (2, 0, job_id))
+    """Numbers inside an id compare as numbers: job9 before job10, and 12 before 12_3."""
+    keys = []
+    for part in re.split(r"([0-9]+)", job_id):
+        if part.isdecimal():
+            digits = part.lstrip("0")
+            keys.append((1, len(digits), digits))  # because: int() refuses numbers of thousands of digits
+        elif part:
+            keys.append((2, 0, part))
+    return (*keys, (0, 0, job_id))

@@ -388,7 +388,6 @@ SPECS = [
 DEFECTS = {
     "conservative": "a slot on shared devices may name no device: random_case(6)",
     "conservative:quota=keep": "a slot on shared devices may name no device: random_case(6)",
-    "srtf-oracle:quota=keep": "make_room is not told where the entitlement allows the job: random_case(6)",
 }
 
 

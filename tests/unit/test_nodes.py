@@ -181,9 +181,6 @@ def test_ranges_read_aloud():
     assert np.array_equal(bitset.to_array(0, 0), np.zeros(0, dtype=bool))
 
 
-@pytest.mark.xfail(
-    reason="a job without devices but with a share leaves an empty entry that nobody owns", strict=True
-)
 def test_a_pod_without_devices_leaves_no_trace_among_the_shares():
     ledger = NodeLedger(servers(1, 1))
     request = ledger.topology.request((PodGroup(1, 0),), device_milli=500)
@@ -194,7 +191,6 @@ def test_a_pod_without_devices_leaves_no_trace_among_the_shares():
     assert ledger.partial == {}
 
 
-@pytest.mark.xfail(reason="counts a device with room for two shares of a pod of two devices once", strict=True)
 def test_an_empty_server_takes_two_pods_of_two_half_devices_each():
     ledger = NodeLedger(servers(1, 2))
     request = ledger.topology.request((PodGroup(2, 2),), device_milli=500)

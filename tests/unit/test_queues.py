@@ -119,7 +119,6 @@ def test_newer_than_gives_the_latest_arrivals():
     assert pool.newer_than(4) == []
 
 
-@pytest.mark.xfail(reason="newer_than stops at the first job that waits again after a preemption", strict=True)
 def test_newer_than_sees_past_a_job_that_waits_again():
     pool = JobPool()
     for number in range(4):

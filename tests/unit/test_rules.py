@@ -62,12 +62,10 @@ def test_different_ids_never_compare_equal():
     assert natural("01") != natural("1")
 
 
-@pytest.mark.xfail(reason="the end of an id sorts behind everything: 12 after 12_3", strict=True)
 def test_an_id_goes_before_those_that_it_begins():
     assert sorted(["12_3", "12", "job", "job7"], key=natural) == ["12", "12_3", "job", "job7"]
 
 
-@pytest.mark.xfail(reason="int() refuses more than 4300 digits", strict=True)
 def test_an_id_of_very_many_digits_is_an_id():
     assert natural("9" * 5000) > natural("8" * 5000)
 
