@@ -80,7 +80,7 @@ def flat_servers(count: int, devices: int = 8) -> Topology:
 def replay(records: list[JobRecord], topology: Topology, spec: str, **rules: object) -> None:
     """From records in memory to the table of results."""
     policy = make_policy(spec, Parts(generator=Streams(0).generator))
-    outcome = Engine(records, topology, policy, rules=Rules(**rules)).run()  # type: ignore[arg-type]
+    outcome = Engine(records, topology, policy, rules=Rules(**rules)).run()  # type: ignore[arg-type]  # because: options by name
     jobs_table(outcome, topology)
 
 

@@ -106,7 +106,7 @@ class RunningJob(NamedTuple):
     start_ms: int
     """Start of this stretch, not of the job's first one."""
     expected_end_ms: int | None
-    """By the user's estimate, restart cost included; never before now; None where there is no estimate."""
+    """By the user's estimate, restart cost included; in the past for a job that outran it; None without an estimate."""
     overhead_ms: int = 0
     """Restart cost at the beginning of this stretch."""
 

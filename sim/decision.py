@@ -59,6 +59,11 @@ class Referee:
             raise self._refusal(f"cannot preempt {action.job_id}", "it does not run", job)
         return job
 
+    def no_departures(self, action: Preempt) -> RefusedActionError:
+        """The refusal of a preemption in a static fill."""
+        job = self._state.jobs.get(action.job_id)
+        return self._refusal(f"cannot preempt {action.job_id!r}", "a static fill has no departures", job)
+
     def reject(self, action: Reject) -> JobState:
         """The waiting job that may be turned away. Raises `RefusedActionError`."""
         job = self._state.jobs.get(action.job_id)
@@ -85,7 +90,11 @@ class Referee:
     def stalled(self) -> PolicyStalledError:
         """The error for jobs that wait for ever."""
         pending = self._state.view.pending
-        first = next(iter(pending))
+        first = next(iter(pending), None)
+        if first is None:
+            return PolicyStalledError(
+                f"{self._policy} at {self._state.view.now_ms} ms: asks to be woken again and again, and nothing happens"
+            )
         return PolicyStalledError(
             f"{self._policy} at {self._state.view.now_ms} ms: {len(pending)} jobs wait, nothing runs and nothing will"
             f" happen any more, but the policy starts none of them; the first is {first.job_id}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import simpy
+from simpy.events import EventPriority
 
 from policies.api import Action, Policy, Preempt, QueueView, Reject, Start, WakeAt
 from policies.topology import Topology
@@ -26,7 +27,11 @@ from sim.world.speed import SpeedChange, SpeedModel
 from traces.job import JobRecord
 
 # plain integers, because SimPy compares them in its heap
-FINISH, ARRIVE, CONTROL, DECIDE = map(int, (Instant.FINISH, Instant.ARRIVE, Instant.CONTROL, Instant.DECIDE))
+FINISH, ARRIVE = EventPriority(int(Instant.FINISH)), EventPriority(int(Instant.ARRIVE))
+CONTROL, DECIDE = EventPriority(int(Instant.CONTROL)), EventPriority(int(Instant.DECIDE))
+
+IDLE_WAKES_MAX = 100_000
+"""Passes in a row that a policy may ask for without anything changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Engine:
         self._next = 0
         self._pass_is_due = False
         self._wakes: set[int] = set()
+        self._idle_wakes = 0
         self._rejections: dict[int, str] = {}
         self._passes = 0
         self._always_pass = bool(getattr(policy, "runs_on_empty_queue", False))
@@ -133,8 +139,8 @@ class Engine:
 
     # -- events ----------------------------------------------------------------------------------------------
 
-    def _at(self, at_ms: int, instant: int, moment: Moment) -> None:
-        self._env.schedule(moment, instant, at_ms - self._env.now)  # type: ignore[arg-type]
+    def _at(self, at_ms: int, instant: EventPriority, moment: Moment) -> None:
+        self._env.schedule(moment, instant, at_ms - self._env.now)
 
     def _arrive(self, moment: Moment) -> None:
         state = self.state
@@ -154,7 +160,7 @@ class Engine:
         self._next = place
         if place < len(order):
             moment.again(self._arrive)
-            self._env.schedule(moment, ARRIVE, submits[place] - now)  # type: ignore[arg-type]
+            self._env.schedule(moment, ARRIVE, submits[place] - now)
         if len(state.timeline.open) >= CHUNK:
             state.timeline.settle()
             if self._progress is not None:
@@ -186,6 +192,8 @@ class Engine:
         state = self.state
         state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
         self._speed.apply(change)
+        if self.rules.fill:
+            return  # because: nothing of a static fill runs down
         for running in list(state.view.running):
             if any(change.nodes >> share.node & 1 for share in running.placement):
                 job = state.jobs[running.job.job_id]
@@ -196,8 +204,7 @@ class Engine:
         self._after_event()
 
     def _schedule_end(self, job: JobState, done_ms: int) -> None:
-        assert job.running is not None
-        limit = job.running.expected_end_ms
+        limit = job.expected_end_ms
         if self.rules.overrun != "extend" and limit is not None and done_ms > limit:
             job.end = Moment(self._overrun, job)
             self._at(limit, FINISH, job.end)
@@ -218,7 +225,7 @@ class Engine:
                     self._decide()
                 else:
                     self._pass_is_due = True
-                    self._env.schedule(Moment(self._due), DECIDE, 0)  # type: ignore[arg-type]
+                    self._env.schedule(Moment(self._due), DECIDE, 0)
             else:
                 self._pass_later()
 
@@ -229,7 +236,7 @@ class Engine:
         else:
             self._pass_is_due = True
             wait = -self.state.view.now_ms % cycle_ms
-            self._env.schedule(Moment(self._due), DECIDE, wait)  # type: ignore[arg-type]
+            self._env.schedule(Moment(self._due), DECIDE, wait)
 
     def _due(self, _: Moment) -> None:
         self._pass_is_due = False
@@ -238,9 +245,16 @@ class Engine:
 
     def _woken(self, moment: Moment) -> None:
         self._wakes.discard(moment.payload)
-        self.state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
-        if not self._pass_is_due:
-            self._decide()
+        state = self.state
+        state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
+        if self._pass_is_due:
+            return
+        before = (state.view.starts, state.view.releases, state.ended, self._next)
+        self._decide()
+        asleep = (state.view.starts, state.view.releases, state.ended, self._next) == before
+        self._idle_wakes = self._idle_wakes + 1 if asleep else 0
+        if self._idle_wakes > IDLE_WAKES_MAX:
+            raise self._referee.stalled()
 
     def _decide(self) -> None:
         """One scheduling pass: each action is checked and applied before the next is asked for."""
@@ -275,7 +289,7 @@ class Engine:
             job = None
         if (
             job is None
-            or job.running is not None
+            or job.placement is not None
             or not job.view[3].simple
             or type(placement) is not tuple
             or self._speed is not None
@@ -287,13 +301,15 @@ class Engine:
             raise self._referee.unfit(job, placement)
         if self._plain_ends:
             job.end = end = Moment(self._on_finish, job)
-            self._env.schedule(end, FINISH, done_ms - state.view.now_ms)  # type: ignore[arg-type]
+            self._env.schedule(end, FINISH, done_ms - state.view.now_ms)
         elif not self.rules.fill:
             self._schedule_end(job, done_ms)
 
     def _apply(self, action: Action) -> None:
         referee = self._referee
         if isinstance(action, Preempt):
+            if self.rules.fill:
+                raise referee.no_departures(action)
             job = referee.preempt(action)
             job.end.disarm()
             del job.end

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Split = Literal["whole", "free"]
 Overrun = Literal["extend", "kill", "requeue"]
 Progress = Literal["keep", "lose"]
 Ties = Literal["job_id", "file", "random"]
 Decide = Literal["instant", "event"]
+Impossible = Literal["reject", "refuse"]
+
+CHOICES = {
+    "split": Split,
+    "ties": Ties,
+    "progress": Progress,
+    "overrun": Overrun,
+    "decide": Decide,
+    "impossible": Impossible,
+}
+"""The rules that are one of a closed list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +47,16 @@ class Rules:
     """One pass for each instant, or one after each event."""
     cycle_ms: int | None = None
     """Passes only at multiples of this; None is whenever something happened."""
-    impossible: Literal["reject", "refuse"] = "reject"
+    impossible: Impossible = "reject"
     """A job that cannot fit the empty fleet: rejected with the reason, or the run refused."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, kind in CHOICES.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name}: must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
+        if self.decide == "event" and self.cycle_ms is not None:
+            raise ValueError("cycle_ms: passes on a clock and a pass after each event exclude each other")
         if self.restart_ms < 0:
             raise ValueError(f"restart_ms: must be >= 0, got {self.restart_ms}")
         for name, value in (("checkpoint_ms", self.checkpoint_ms), ("cycle_ms", self.cycle_ms)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies import bitset
-from policies.api import DEVICE_MILLI, JobView, Placement, QueueView, RunningJob
+from policies.api import DEVICE_MILLI, JobView, Placement, QueueView, Request, RunningJob
 from policies.nodes import UNLIMITED, NodeLedger
 from policies.topology import Topology
 from sim.instant import Moment
@@ -26,26 +26,47 @@ PREEMPT, SPEED = int(Happened.PREEMPT), int(Happened.SPEED)
 class JobState:
     """The truth about a job that has arrived and has not ended."""
 
-    __slots__ = ("end", "ready_ms", "record", "row", "running", "speed_ppm", "view", "work", "worked_at_ms")
+    __slots__ = (
+        "end",
+        "expected_end_ms",
+        "overhead_ms",
+        "placement",
+        "record",
+        "row",
+        "speed_ppm",
+        "start_ms",
+        "view",
+        "work",
+        "worked_at_ms",
+    )
 
-    running: RunningJob | None
-    """What it holds now."""
-    work: int
-    """What is left to do, as of `worked_at_ms`, in millionths of a millisecond at full speed; -1 until it is known to
-    be other than the whole."""
+    placement: Placement | None
+    """What it holds now; None while it waits. What follows is meaningful while it runs."""
+    start_ms: int
+    overhead_ms: int
+    """Time from its start in which it pays for its restart and does no work."""
+    expected_end_ms: int | None
     speed_ppm: int
     worked_at_ms: int
-    ready_ms: int
-    """Before this the job pays for its restart and does no work."""
+    """When `work` was last brought up to date."""
+    work: int
+    """What is left to do, in millionths of a millisecond at full speed; -1 until it is other than the whole."""
     end: Moment
-    """The event at which it will end; set while it runs."""
+    """The event at which it will end."""
 
     def __init__(self, row: int, record: JobRecord, view: JobView) -> None:
         self.row = row
         self.record = record
         self.view = view
         self.work = -1
-        self.running = None
+        self.placement = None
+
+    @property
+    def running(self) -> RunningJob | None:
+        """It as policies see it while it runs."""
+        if self.placement is None:
+            return None
+        return RunningJob(self.view, self.placement, self.start_ms, self.expected_end_ms, self.overhead_ms)
 
     def left(self) -> int:
         """What is left to do, as of `worked_at_ms`."""
@@ -110,17 +131,18 @@ class State:
         expected = view.estimate_ms
         if expected is not None:
             expected = now + overhead + max(expected - view.attained_ms, 0)
-        # tuple.__new__, because a start is the hot path of a replay
-        running: RunningJob = tuple.__new__(RunningJob, (view, placement, now, expected, overhead))
-        job.running = running
+        job.placement = placement
+        job.start_ms = now
+        job.expected_end_ms = expected
+        job.overhead_ms = overhead
         job.speed_ppm = speed_ppm
-        job.ready_ms = job.worked_at_ms = now + overhead
+        job.worked_at_ms = now + overhead
         if sim.running.watched:
-            sim.running.add(running)
+            sim.running.add(RunningJob(view, placement, now, expected, overhead))
         sim.starts += 1
         self._held -= request.devices * request.device_milli * now
         if self._queues:
-            self._charge(running, 1)
+            self._charge(job, placement, 1)
         self._log((now, START, job.row, speed_ppm))
         self._log_placement(placement)
         if speed_ppm == PPM and job.work < 0:
@@ -168,7 +190,7 @@ class State:
         self.work_off(job)
         job.speed_ppm = speed_ppm
         self._log((self.view.now_ms, SPEED, job.row, speed_ppm))
-        return max(self.view.now_ms, job.ready_ms) - (-job.left() // speed_ppm)
+        return max(self.view.now_ms, job.start_ms + job.overhead_ms) - (-job.left() // speed_ppm)
 
     def work_off(self, job: JobState) -> None:
         """Account for the work that a job did until now."""
@@ -186,32 +208,33 @@ class State:
         return min(done // PPM, job.record.run_ms)
 
     def _running(self) -> list[RunningJob]:
-        return [job.running for job in self.jobs.values() if job.running is not None]
+        return [running for job in self.jobs.values() if (running := job.running) is not None]
 
     def _release(self, job: JobState) -> None:
-        running = job.running
-        assert running is not None, f"job {job.record.job_id} holds nothing"
+        placement = job.placement
+        assert placement is not None, f"job {job.record.job_id} holds nothing"
         sim = self.view
-        request = running[0][3]  # running.job.request
-        self.ledger.release(request, running[1])
+        request = job.view[3]  # its request
+        self.ledger.release(request, placement)
         if sim.running.watched:
-            sim.running.remove(running)
+            sim.running.remove(job.view[0])
         sim.releases += 1
         self._held += request.devices * request.device_milli * sim.now_ms
         if self._queues:
-            self._charge(running, -1)
-        job.running = None
+            self._charge(job, placement, -1)
+        job.placement = None
 
     def held_until_now(self) -> int:
         """Milli-device-milliseconds that jobs held so far."""
         open_now = sum(running.job.request.demand_milli for running in self._running())
         return self._held + open_now * self.view.now_ms
 
-    def _charge(self, running: RunningJob, sign: int) -> None:
-        queue = self._queues.get(running.job.queue)
+    def _charge(self, job: JobState, placement: Placement, sign: int) -> None:
+        queue = self._queues.get(job.view.queue)
         if queue is None:
             return
-        for accelerator, milli in _held_by_accelerator(self.ledger.topology, running).items():
+        held = _held_by_accelerator(self.ledger.topology, job.view.request, placement)
+        for accelerator, milli in held.items():
             queue.held_milli[accelerator] = queue.held_milli.get(accelerator, 0) + sign * milli
 
     # -- checks ----------------------------------------------------------------------------------------------
@@ -247,10 +270,11 @@ class State:
             )
         held = 0
         for job in self.jobs.values():
-            if (job.running is None) != (job.record.job_id in self.view.pending):
+            running_now = job.running
+            if (running_now is None) != (job.record.job_id in self.view.pending):
                 raise InvariantError(f"job {job.record.job_id} both runs and waits, or neither")
-            if job.running is not None:
-                _whole_gang(job.running)
+            if running_now is not None:
+                _whole_gang(running_now)
                 held += job.view.request.demand_milli
         partly = sum(DEVICE_MILLI - left for lefts in self.ledger.partial.values() for left in lefts.values())
         taken = (
@@ -263,15 +287,17 @@ class State:
             held: dict[str, int] = {}
             for running in self._running():
                 if running.job.queue == name:
-                    for accelerator, milli in _held_by_accelerator(self.ledger.topology, running).items():
+                    for accelerator, milli in _held_by_accelerator(
+                        self.ledger.topology, running.job.request, running.placement
+                    ).items():
                         held[accelerator] = held.get(accelerator, 0) + milli
             _same(f"queue {name} holds", {k: v for k, v in queue.held_milli.items() if v}, held)
 
 
-def _held_by_accelerator(topology: Topology, running: RunningJob) -> dict[str, int]:
+def _held_by_accelerator(topology: Topology, request: Request, placement: Placement) -> dict[str, int]:
     held = {"*": 0}
-    milli = running.job.request.device_milli
-    for share in running.placement:
+    milli = request.device_milli
+    for share in placement:
         amount = share.device_mask.bit_count() * milli
         if amount:
             accelerator = topology.accelerator_of[share.node] or "generic"

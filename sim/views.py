@@ -60,9 +60,9 @@ class RunningTable:
         if self._by_end is not None:
             self._by_end.add(job)
 
-    def remove(self, job: RunningJob) -> None:
+    def remove(self, job_id: str) -> None:
         """A job runs no more. For the owner of the table, once it is watched."""
-        del self._jobs[job.job.job_id]
+        job = self._jobs.pop(job_id)
         if self._by_end is not None:
             self._by_end.remove(job)
 

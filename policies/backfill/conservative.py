@@ -50,6 +50,8 @@ class Planning:
     """The waiting jobs that have a slot."""
     first_ms: int = FOREVER
     """The earliest start that is promised."""
+    started: bool = False
+    """A job started since: planned anew, slots with devices may come to lie on others."""
     closed: bool = False
     """A job was found to which no slot can be promised: nobody behind it passes."""
 
@@ -127,6 +129,8 @@ class Conservative(Cycle):
             return False
         if planning.releases != view.releases or planning.starts != view.starts:
             return False
+        if planning.started and planning.plan.gives_devices:
+            return False
         for job in view.pending.newer_than(planning.seen):
             if not planning.plan.knows(job.request):
                 return False
@@ -152,6 +156,7 @@ class Conservative(Cycle):
             if placement is not None:
                 yield Start(job.job_id, placement)
                 planning.starts += 1
+                planning.started = True
                 jobs = queue_behind(view.pending.by(self.order), planning.behind)
                 open_now = self._startable(view)
             else:

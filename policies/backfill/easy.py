@@ -44,6 +44,13 @@ class Promise:
     """Some job was refused that would be admitted on other devices."""
     look_again: bool = False
     """After such a refusal a start changed what placements are made: the next pass looks at all jobs."""
+    outdated: bool = False
+    """A start changed what would be promised now."""
+
+    def started(self) -> None:
+        """A job that it allowed has started."""
+        self.starts += 1
+        self.outdated = self.reservation is not None and not self.reservation.survives_starts
 
 
 class Easy(Cycle):
@@ -118,7 +125,7 @@ class Easy(Cycle):
             if placement is None:
                 continue
             yield Start(job.job_id, placement)
-            promise.starts += 1
+            promise.started()
             if promise.refused:
                 yield from self._look_at_all(promise, view, key(job))
                 promise.look_again = True
@@ -152,7 +159,7 @@ class Easy(Cycle):
                 jobs.advance()
             else:
                 yield Start(job.job_id, placement)
-                promise.starts += 1
+                promise.started()
                 promise.look_again |= promise.refused
                 if reservation.moved_by_placement:
                     refused.clear()
@@ -237,6 +244,7 @@ def _holds(promise: Promise, head: JobView, view: ClusterView) -> bool:
     """True if a new promise would be the same: same head, nothing released, no start but those it allowed."""
     return (
         promise.head is head
+        and not promise.outdated
         and promise.releases == view.releases
         and promise.starts == view.starts
         and (promise.reservation is None or view.now_ms < promise.reservation.shadow_ms)

@@ -105,6 +105,7 @@ class Step:
     def ledger(self, nodes: NodeTable) -> NodeLedger:
         """These servers as a table on which a placement can be looked for."""
         ledger = nodes.what_if()
+        ledger.mirror = None  # because: it would show the columns of the copied table
         counts = np.bitwise_count(self.idle)
         ledger.idle_mask = self.idle.tolist()
         ledger.idle = counts.tolist()

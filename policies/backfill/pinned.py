@@ -15,6 +15,8 @@ from policies.framework.points import Placer
 class PinnedPlan:
     """The servers over time. Right for every request; costs a look at every server for each step that is tried."""
 
+    gives_devices = True
+
     def __init__(self, view: ClusterView, placer: Placer, *, shared: bool) -> None:
         """`shared`: some waiting job asks for more than whole devices."""
         nodes = view.nodes

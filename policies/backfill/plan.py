@@ -21,6 +21,9 @@ class Slot(NamedTuple):
 class Plan(Protocol):
     """The future by estimates: running jobs, and slots given away. Belongs to one policy."""
 
+    gives_devices: bool
+    """True if a slot says which devices."""
+
     def knows(self, request: Request) -> bool:
         """True if the plan has what the request asks for: shares of devices and the like cost more to plan."""
         ...
@@ -52,6 +55,8 @@ class Plan(Protocol):
 
 class CountingPlan:
     """Devices are counted, wherever they are: exact where every server has one device, a fiction elsewhere."""
+
+    gives_devices = False
 
     def __init__(self, view: ClusterView, *, exact: bool) -> None:
         """`exact`: counting is exact for everybody so far, and must stay so."""

@@ -31,6 +31,8 @@ class Reservation(Protocol):
     """The promised start."""
     moved_by_placement: bool
     """True if a request that was refused may be admitted later on other devices."""
+    survives_starts: bool
+    """True if a promise made anew after the starts that it allowed would be the same."""
 
     def admit(self, request: Request, placement: Placement) -> bool:
         """May a job that outlives the shadow time start so? If so it is accounted for."""
@@ -41,6 +43,7 @@ class CountedReservation:
     """Devices are counted, wherever they are. Exact on a flat pool, a fiction on servers."""
 
     moved_by_placement = False
+    survives_starts = True
 
     def __init__(self, shadow_ms: int, extra_milli: int) -> None:
         self.shadow_ms = shadow_ms
@@ -59,6 +62,7 @@ class PlacedReservation:
     """At the shadow time a placement of the job must exist, whichever it is."""
 
     moved_by_placement = True
+    survives_starts = True
 
     def __init__(self, shadow_ms: int, ledger: NodeLedger, head: Request, placer: Placer, within: NodeSet) -> None:
         self.shadow_ms = shadow_ms
@@ -83,6 +87,7 @@ class PinnedReservation:
     """The devices on which the job would start at the shadow time are its own."""
 
     moved_by_placement = True
+    survives_starts = False  # because: made anew it may pin other devices
 
     def __init__(self, shadow_ms: int, ledger: NodeLedger) -> None:
         self.shadow_ms = shadow_ms

@@ -20,7 +20,7 @@ PYTHON = ("policies", "traces", "sim", "tests", "benchmarks")
 LONG_FUNCTIONS: dict[str, int] = {}
 """Functions over the limit -> their lines. The list may only shrink."""
 
-UNEXPLAINED = {"benchmarks/replay.py": 1, "sim/engine.py": 5}
+UNEXPLAINED: dict[str, int] = {}
 """File -> exemptions without a because. The list may only shrink."""
 
 DOCUMENTED_ELSEWHERE = ("visit_",)

@@ -385,19 +385,7 @@ SPECS = [
 ]
 
 
-DEFECTS = {
-    "conservative": "a slot on shared devices may name no device: random_case(6)",
-    "conservative:quota=keep": "a slot on shared devices may name no device: random_case(6)",
-}
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param(spec, marks=pytest.mark.xfail(reason=DEFECTS[spec], strict=True)) if spec in DEFECTS else spec
-        for spec in SPECS
-    ],
-)
+@pytest.mark.parametrize("spec", SPECS)
 def test_the_catalogue_passes_all_checks(spec):
     findings = check_policy(lambda: make(spec), draws="random" in spec, cases=15)
     assert findings == [], "\n".join(map(str, findings))

@@ -17,6 +17,7 @@ from policies.api import PodGroup, Policy, Share, Start
 from policies.backfill.compression import CompressedConservative
 from policies.backfill.conservative import Conservative
 from policies.bitset import bits
+from policies.feasibility import why_not
 from policies.nodes import NodeLedger
 from policies.ordering.fifo import Fifo
 from policies.ordering.priority import Priority
@@ -35,8 +36,8 @@ class ReplannedEasy(Policy):
 
     name = "replanned"
 
-    def __init__(self, placer, order, candidates, *, equality=True, extra=True):
-        self.placer, self.order, self.candidates = placer, order, candidates
+    def __init__(self, placer, order, candidates, *, equality=True, extra=True, pinned=False):
+        self.placer, self.order, self.candidates, self.pinned = placer, order, candidates, pinned
         self.equality, self.extra = equality, extra
 
     def decide(self, view):
@@ -53,6 +54,8 @@ class ReplannedEasy(Policy):
         if found is None:
             return
         shadow_ms, ledger = found
+        if self.pinned:
+            ledger.take(head.request, self.placer.place(head.request, ledger))
         for candidate in sorted(waiting, key=self.candidates.key):
             placement = self.placer.place(candidate.request, view.nodes)
             if placement is None:
@@ -60,8 +63,11 @@ class ReplannedEasy(Policy):
             if not self.in_time(candidate, view.now_ms, shadow_ms):
                 if not self.extra:
                     continue
+                if why_not(candidate.request, placement, ledger) is not None:
+                    assert self.pinned, "what is idle now is idle at the shadow time, unless it is pinned"
+                    continue
                 ledger.take(candidate.request, placement)
-                if self.placer.place(head.request, ledger) is None:
+                if not self.pinned and self.placer.place(head.request, ledger) is None:
                     ledger.release(candidate.request, placement)
                     continue
             yield Start(candidate.job_id, placement)
@@ -145,21 +151,23 @@ def test_easy_is_replanned_easy(fleet, data):
     candidates = data.draw(st.sampled_from(list(ORDERS)))
     equality, extra = data.draw(st.booleans()), data.draw(st.booleans())
     place = data.draw(st.sampled_from(["best-fit", "spread"]))
+    reservation = data.draw(st.sampled_from(["feasible", "pinned"]))
     slow = ReplannedEasy(
         BestFit() if place == "best-fit" else Spread(),
         ORDERS[order](),
         ORDERS[candidates](),
         equality=equality,
         extra=extra,
+        pinned=reservation == "pinned",
     )
     fast = (
-        f"easy:order={order},candidates={candidates},shadow-equality={'yes' if equality else 'no'},"
+        f"easy:reservation={reservation},order={order},candidates={candidates},shadow-equality={'yes' if equality else 'no'},"
         f"extra={'yes' if extra else 'no'},place={place}"
     )
     expected = golden(replay(jobs, topology, slow, validate=False, **rules), topology)
     assert golden(replay(jobs, topology, policy(fast), **rules), topology) == expected
-    if fleet == "flat" and order == "arrival":  # one promise, counted: three roads to the same schedule
-        counted = replay(jobs, topology, policy(f"{fast},reservation=counting"), **rules)
+    if fleet == "flat" and reservation == "feasible":  # counted, the same schedule by another road
+        counted = replay(jobs, topology, policy(fast.replace("feasible", "counting")), **rules)
         assert golden(counted, topology) == expected
 
 

@@ -9,10 +9,13 @@ from audited import audited
 from builders import job, servers
 
 from policies.topology import Node, Topology
+from sim import engine
 from sim.audit import AuditError, Auditor, audit
 from sim.audit_entries import Entry, Held, entries
 from sim.rules import Rules
+from sim.state import State
 from sim.timeline import Happened
+from sim.world.speed import SpeedChange, SpeedModel
 
 ARRIVE, START, FINISH, KILL = Happened.ARRIVE, Happened.START, Happened.FINISH, Happened.KILL
 PREEMPT, REJECT, DROP, SPEED = Happened.PREEMPT, Happened.REJECT, Happened.DROP, Happened.SPEED
@@ -169,3 +172,44 @@ def test_the_parts_of_a_gang_are_cut_as_the_split_says():
     with pytest.raises(AuditError, match="1 pods on 4 devices"):
         see(whole, (six,), split="free")
     see([(0, ARRIVE, 0), (0, START, 0, held(0, 1, 2, 3, pods=4) + held(0, 1, node=1, pods=2))], (six,), split="free")
+
+
+# -- defects planted in the engine, which the auditor must find from the timeline alone ------------------------------
+
+
+def late(original):
+    return lambda *args: original(*args) + 1
+
+
+def forgetful(original):
+    def preempt(state, job):
+        state.rules = replace(state.rules, progress="lose")
+        original(state, job)
+
+    return preempt
+
+
+def latest_first(original):
+    return lambda records, rules: sorted(original(records, rules), key=lambda row: (records[row].submit_ms, -row))
+
+
+PLANTED = {
+    "a job ends a millisecond late": ("sim.state.State.start", late, "its work was done before"),
+    "a changed speed ends a millisecond late": ("sim.state.State.change_speed", late, "its work was done before"),
+    "progress is lost where it is kept": ("sim.state.State.preempt", forgetful, "its work was done before"),
+    "ties in another order": ("sim.engine.arrival_order", latest_first, "it arrives out of order"),
+}
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_a_defect_of_the_engine_is_found(defect, monkeypatch):
+    where, plant, why = PLANTED[defect]
+    module, _, name = where.rpartition(".")
+    owner = State if module.endswith("State") else engine
+    monkeypatch.setattr(owner, name, plant(getattr(owner, name)))
+    topology = servers(1, 1)
+    speed = SpeedModel(topology, changes=[SpeedChange(3, 1, FULL // 2), SpeedChange(22, 1, FULL)])
+    jobs = [job("a", 0, 10), job("b", 5, 4, priority=1), job("c", 5, 4), job("d", 5, 4)]
+    with pytest.raises(AuditError) as error:
+        audited(jobs, topology, "preempt-priority", speed=speed, validate=False)
+    assert why in str(error.value)

@@ -15,7 +15,7 @@ from policies.api import Action, ClusterView, JobView, Policy, Preempt, Semantic
 from sim.engine import Outcome
 from sim.timeline import Happened
 
-JOBS = 3000
+JOBS = 1500
 
 
 def ends(outcome: Outcome) -> dict[str, int]:
