@@ -381,6 +381,12 @@ SPECS = [
     *(spec_of(name) for name in POLICIES),
     *(spec_of(name, quota="keep") for name in POLICIES),
     *(spec_of(name, per="queue", place="random") for name in POLICIES),
+    *(
+        spec_of(name, **{key: value})
+        for name, entry in POLICIES.items()
+        for key in entry.options
+        for value in entry.options[key]
+    ),
     *(spec_of(name, place=place) for name in ("best-effort-fifo", "easy") for place in PLACEMENTS),
 ]
 

@@ -70,6 +70,7 @@ PLACEMENTS = {
     "a share of five parts": (gang((0, 0b11, 1, 0, 0), (1, 0b11, 1, 0)), "not a placement"),
 }
 
+
 @pytest.mark.parametrize("speed", [False, True], ids=["plain", "with speeds"])
 @pytest.mark.parametrize("sides", [False, True], ids=["devices only", "with CPU"])
 @pytest.mark.parametrize("case", PLACEMENTS)

@@ -96,6 +96,7 @@ def workloads(draw, most: int = 14) -> list[JobRecord]:
 
 @st.composite
 def all_rules(draw) -> Rules:
+    decide, cycle_ms = draw(st.sampled_from((("instant", None), ("instant", 1), ("instant", 30), ("event", None))))
     return Rules(
         split=draw(st.sampled_from(("whole", "free"))),
         ties=draw(st.sampled_from(("job_id", "file", "random"))),
@@ -104,8 +105,8 @@ def all_rules(draw) -> Rules:
         checkpoint_ms=draw(st.sampled_from((None, 1, 20))),
         restart_ms=draw(st.sampled_from((0, 0, 1, 9))),
         overrun=draw(st.sampled_from(("extend", "kill", "requeue"))),
-        decide=draw(st.sampled_from(("instant", "event"))),
-        cycle_ms=draw(st.sampled_from((None, None, 1, 30))),
+        decide=decide,
+        cycle_ms=cycle_ms,
         seed=draw(st.integers(0, 3)),
     )
 

@@ -64,9 +64,7 @@ def test_the_venus_slice_queue_by_queue():
     trace = read_trace(needs("traces/helios_venus/helios_venus_2vc_sept.csv.gz"))
     sizes = {"vcvGl": 20, "vcvlY": 2}
     nodes = [Node(name=f"{queue}-{i}", pool=queue) for queue, count in sizes.items() for i in range(count)]
-    queues = {
-        name: QueueView(name, {}, None, None, 1, (name,), {}) for name in sizes
-    }
+    queues = {name: QueueView(name, {}, None, None, 1, (name,), {}) for name in sizes}
     both = replay(trace.records, Topology(nodes), "fifo:per=queue", validate=False, queues=queues)
     table = jobs_table(both, Topology(nodes))
     ends = {record.job_id: int(end) for record, end in zip(trace.records, table.end_ms, strict=True)}
