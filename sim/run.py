@@ -7,7 +7,7 @@ import platform
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,6 @@ from policies.placement.fragmentation import TypicalPod
 from policies.topology import Topology
 from sim.engine import Engine, Outcome, PolicyError
 from sim.fleet.load import LoadedFleet
-from sim.fleet.model import GENERIC, Fleet
 from sim.fleet.problems import did_you_mean
 from sim.fleet.table import queues_of, topology_of
 from sim.jobs_table import STATES, JobsTable, jobs_table
@@ -28,7 +27,7 @@ from sim.results import REJECTIONS_LISTED, SCHEMA, Run, check_sums, fingerprint,
 from sim.rules import Rules
 from sim.semantics import as_data, run_semantics
 from sim.streams import Streams
-from sim.world.speed import SpeedModel
+from sim.world.choice import World
 from traces.trace import Trace
 
 Progress = Callable[[int], None]
@@ -39,26 +38,6 @@ VERSIONED: Final = ("rehearse", "numpy", "pyarrow", "simpy")
 
 class InputError(ValueError):
     """The input or the command line is wrong. The message lists every problem with its place."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """Which models of the world are on. None decides by the fleet: see `decided`."""
-
-    speed: bool | None = None
-    """The accelerator changes a job's run time."""
-    locality: bool | None = None
-    """The width of a gang changes its run time."""
-
-    def decided(self, fleet: Fleet) -> World:
-        """Speeds are on by default where the fleet mixes accelerators, locality where it has levels.
-
-        A flat fleet of one model is taken as the one on which the run times of the trace were measured.
-        """
-        models = set(fleet.devices_by_accelerator) - {GENERIC}
-        speed = len(models) > 1 if self.speed is None else self.speed
-        locality = bool(fleet.levels) if self.locality is None else self.locality
-        return World(speed=speed, locality=locality)
 
 
 class ChosenPolicy(NamedTuple):
@@ -104,7 +83,7 @@ def replay(
         chosen.policy,
         rules=rules,
         queues=queues_of(loaded.fleet),
-        speed=_speed_model(topology, decided),
+        speed=decided.speed_model(topology),
     )
     outcome, message = _run_to_its_end(engine, progress)
     jobs = jobs_table(outcome, topology, fill=rules.fill)
@@ -201,20 +180,6 @@ def _imported(spec: str) -> Policy:
     return policy
 
 
-def _speed_model(topology: Topology, world: World) -> SpeedModel | None:
-    if not world.speed and not world.locality:
-        return None
-    # because: the tables are read from files, and most runs on a flat fleet do not need them
-    from sim.world.tables import card_ppm, locality_factors_ppm
-
-    levels = len(topology.levels)
-    return SpeedModel(
-        topology,
-        card_ppm=card_ppm if world.speed else None,
-        locality_ppm=(lambda family: locality_factors_ppm(family, levels)) if world.locality else None,
-    )
-
-
 def _said(
     trace: Trace, loaded: LoadedFleet, spec: str, chosen: ChosenPolicy, *, rules: Rules, world: World
 ) -> dict[str, Any]:
@@ -223,9 +188,9 @@ def _said(
     return {
         "rehearse_run": SCHEMA,
         "policy": {"spec": spec, "origin": chosen.origin, "parameters": chosen.parameters, **as_data(said)},
-        "semantics": run_semantics(said, rules, speed=bool(world.speed), locality=bool(world.locality)),
+        "semantics": run_semantics(said, rules, world),
         "rules": asdict(rules),
-        "world": asdict(world),
+        "world": world.as_data(),
         "seed": rules.seed,
         "inputs": {"trace": trace_data(trace), "cluster": cluster_data(loaded)},
         "versions": versions(),

@@ -33,6 +33,8 @@ _OPTIONS: Final = (
     click.option("--typical-pods", metavar="FILE", help="Pod list that gives the mix for fragmentation."),
     click.option("--speed", type=_SWITCH, help="Accelerators change run times. [default: auto]"),
     click.option("--locality", type=_SWITCH, help="Distance changes run times. [default: auto]"),
+    click.option("--speed-table", metavar="FILE", help="Speeds of cards by family, instead of the built-in ones."),
+    click.option("--locality-table", metavar="FILE", help="Factors of locality, instead of the built-in ones."),
     click.option("--progress", type=click.Choice(get_args(Progress)), help="What preemption leaves. [default: keep]"),
     click.option("--checkpoint", metavar="TIME", help="Progress is kept up to multiples of this, such as 30m."),
     click.option("--restart", metavar="TIME", help="What each restart costs, such as 5m. [default: 0]"),
@@ -52,15 +54,22 @@ def scenario_options(function: _Function) -> _Function:
     return function
 
 
+def _write_durations(data: dict[str, Any], *keys: str) -> None:
+    """Milliseconds as a scenario file writes them, so that they can be read again."""
+    for key in keys:
+        if isinstance(data.get(key), int):
+            data[key] = f"{data[key]}ms" if data[key] else "0"
+
+
 def scenario_of(scenario_file: Path | None, flags: dict[str, Any]) -> Scenario:
     """The scenario of the file, if there is one, with every flag that was given. Raises `InputError`."""
     given = {key: value for key, value in flags.items() if value is not None and value != ()}
     base = read_scenario(scenario_file).model_dump(exclude_unset=True) if scenario_file is not None else {}
     rules = dict(base.get("rules", {}))
     rules.update((key, given.pop(key)) for key in _RULES if key in given)
-    for key in ("checkpoint", "restart", "cycle"):
-        if isinstance(rules.get(key), int):
-            rules[key] = f"{rules[key]}ms" if rules[key] else "0"
+    _write_durations(rules, "checkpoint", "restart", "cycle")
+    for each in base.get("slow", []):
+        _write_durations(each, "at", "until")
     missing = [f"--{key}" for key in ("trace", "cluster") if key not in given and key not in base]
     if missing:
         raise InputError(f"{' and '.join(missing)} missing: give the flags, or a SCENARIO.yaml")

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from policies.api import Semantics
 from sim.rules import Rules
+from sim.world.choice import World
 
 SPLIT: Final = {
     "whole": "a job that gives only a total takes as few servers as it can",
@@ -23,7 +24,7 @@ OVERRUN: Final = {
 }
 
 
-def run_semantics(policy: Semantics, rules: Rules, *, speed: bool, locality: bool) -> dict[str, str]:
+def run_semantics(policy: Semantics, rules: Rules, world: World) -> dict[str, str]:
     """Topic -> meaning, in the order in which a report lists them."""
     said = {
         "order": policy.order,
@@ -40,12 +41,14 @@ def run_semantics(policy: Semantics, rules: Rules, *, speed: bool, locality: boo
         "overrun": OVERRUN[rules.overrun],
         "true run times": _oracle(policy, rules),
         "accelerator speeds": "on: run times are taken as measured on the reference card of the job's family"
-        if speed
+        if world.speed
         else "off: every card runs every job at the speed of the trace",
         "locality": "on: a gang that spans servers, or wider, is slower"
-        if locality
+        if world.locality
         else "off: where a gang runs does not change its run time",
     }
+    if world.slow:
+        said["slow servers"] = f"{len(world.slow)} changes of speed while jobs run"
     for key, value in (policy.options or {}).items():
         said[f"option {key}"] = value
     return said

@@ -9,7 +9,8 @@ from builders import job
 from sim.fleet.load import load_fleet
 from sim.results import Run
 from sim.rules import Rules
-from sim.run import World, replay
+from sim.run import replay
+from sim.world.choice import World
 from traces.job import JobRecord
 from traces.trace import Rejection, Trace
 

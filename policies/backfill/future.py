@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies import bitset
-from policies.api import DEVICE_MILLI, Placement, Request
+from policies.api import DEVICE_MILLI, NodeSet, Placement, Request
 from policies.nodes import UNLIMITED, NodeLedger, NodeTable
 
 
@@ -26,13 +27,13 @@ class Shares:
         """An independent copy."""
         return Shares(self.left_milli.copy(), self.cpu_milli.copy(), self.memory_mib.copy(), self.pods.copy())
 
-    def least(self, other: Shares) -> Shares:
-        """What is left in both."""
+    def least(self, others: Sequence[Shares]) -> Shares:
+        """What is left in this one and in all others."""
         return Shares(
-            np.minimum(self.left_milli, other.left_milli),
-            np.minimum(self.cpu_milli, other.cpu_milli),
-            np.minimum(self.memory_mib, other.memory_mib),
-            np.minimum(self.pods, other.pods),
+            np.minimum.reduce([self.left_milli, *(other.left_milli for other in others)]),
+            np.minimum.reduce([self.cpu_milli, *(other.cpu_milli for other in others)]),
+            np.minimum.reduce([self.memory_mib, *(other.memory_mib for other in others)]),
+            np.minimum.reduce([self.pods, *(other.pods for other in others)]),
         )
 
     def change(self, request: Request, placement: Placement, sign: int) -> None:
@@ -74,17 +75,23 @@ class Step:
         """An independent copy."""
         return Step(self.idle.copy(), self.idle_total, None if self.shares is None else self.shares.copy())
 
-    def least(self, other: Step) -> Step:
-        """What is idle in both."""
-        idle = self.idle & other.idle
-        shares = None if self.shares is None or other.shares is None else self.shares.least(other.shares)
+    def least(self, others: Sequence[Step]) -> Step:
+        """What is idle in this one and in all others."""
+        idle = np.bitwise_and.reduce([self.idle, *[other.idle for other in others]])
+        shares = None
+        if self.shares is not None:
+            shares = self.shares.least([other.shares for other in others if other.shares is not None])
         return Step(idle, int(np.bitwise_count(idle).sum()), shares)
 
-    def may_hold(self, request: Request, within: NDArray[np.bool_]) -> bool:
+    def may_hold(self, request: Request, within: NodeSet, nodes: NodeTable) -> bool:
         """False if whole devices, counted by server, rule out the largest pods of a plain request."""
+        if not request.plain:
+            return True
+        if self.idle_total < request.devices:
+            return False
         largest = request.gang[0]
         pods = np.bitwise_count(self.idle) // largest.devices
-        return int(pods.sum(where=within, dtype=np.int64)) >= largest.pods
+        return int(pods.sum(where=nodes.topology.as_array(within), dtype=np.int64)) >= largest.pods
 
     def change(self, request: Request, placement: Placement, sign: int) -> None:
         """Take (-1) or give back (1)."""

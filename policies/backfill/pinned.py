@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from policies.api import DEVICE_MILLI, ClusterView, NodeSet, Placement, Request
+from policies.api import ClusterView, NodeSet, Placement, Request
 from policies.backfill.future import Step
 from policies.backfill.plan import Slot, known_ends
 from policies.backfill.profile import FOREVER
 from policies.backfill.reservation import has_room, take_if_free
 from policies.framework.points import Placer
+
+BLOCK = 32
+"""Steps that are looked at together before the next question whether there is room."""
 
 
 class PinnedPlan:
@@ -58,15 +61,12 @@ class PinnedPlan:
 
     def _from(self, first: int, request: Request, run_ms: int, within: NodeSet) -> Slot | None:
         step = self.steps[first]
-        need = request.devices if request.device_milli == DEVICE_MILLI else 0
+        if not step.may_hold(request, within, self._nodes):
+            return None
         last = self._end(first, run_ms)
-        if any(self.steps[place].idle_total < need for place in range(first, last)):
-            return None
-        if request.plain and not step.may_hold(request, self._nodes.topology.as_array(within)):
-            return None
-        for place in range(first + 1, last):
-            step = step.least(self.steps[place])
-            if step.idle_total < need:
+        for place in range(first, last, BLOCK):
+            step = step.least(self.steps[place : min(place + BLOCK, last)])
+            if not step.may_hold(request, within, self._nodes):
                 return None
         ledger = step.ledger(self._nodes)
         if not has_room(request, ledger, within):
@@ -84,8 +84,7 @@ class PinnedPlan:
         assert slot.placement is not None, "a pinned slot has devices"
         first = bisect_right(self.times_ms, slot.start_ms) - 1
         step = self.steps[first]
-        for place in range(first + 1, self._end_of(slot)):
-            step = step.least(self.steps[place])
+        step = step.least(self.steps[first : self._end_of(slot)])
         return take_if_free(step.ledger(self._nodes), request, slot.placement)
 
     def take(self, request: Request, slot: Slot) -> None:

@@ -18,8 +18,9 @@ from sim.metrics.fragmentation import own_mix
 from sim.metrics.registry import summary
 from sim.results import Run, refuse_unless_free, write_run
 from sim.rules import Rules
-from sim.run import ChosenPolicy, InputError, Progress, World, choose_policy, replay, trace_data
+from sim.run import ChosenPolicy, InputError, Progress, choose_policy, replay, trace_data
 from sim.streams import Streams
+from sim.world.choice import World
 from traces.registry import read_trace
 from traces.trace import Trace, TraceError
 
@@ -61,6 +62,11 @@ def prepare(
     rules = scenario.to_rules()
     loaded, trace, pods = _inputs(scenario, specs, rules, trace)
     topology = topology_of(loaded.fleet)
+    world = scenario.to_world()
+    try:
+        world.decided(loaded.fleet).speed_model(topology)
+    except FleetError as error:
+        raise InputError(str(error)) from error
     mix = own_mix(pods.records, topology) if pods is not None else ()
     semantics = {spec: chosen.semantics for spec, chosen in policies_of(specs, rules, mix).items()}
     found = check(trace.records, topology, queues_of(loaded.fleet), rules, semantics)
@@ -72,7 +78,7 @@ def prepare(
         trace=trace,
         loaded=loaded,
         rules=rules,
-        world=World(speed=_tri(scenario.speed), locality=_tri(scenario.locality)),
+        world=world,
         typical_pods=mix,
         findings=tuple(found),
         typical_pods_data=None if pods is None else {**trace_data(pods), "kinds": len(mix)},
@@ -171,7 +177,3 @@ def run_into(
 
 def _refused(finding: Finding, rules: Rules) -> bool:
     return rules.impossible == "refuse" and finding.place == "jobs"
-
-
-def _tri(switch: str) -> bool | None:
-    return None if switch == "auto" else switch == "on"

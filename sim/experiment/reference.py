@@ -19,7 +19,8 @@ from sim.fleet.load import LoadedFleet, load_fleet
 from sim.fleet.problems import did_you_mean
 from sim.jobs_table import ABSENT
 from sim.rules import Rules, Split, Ties
-from sim.run import InputError, World, replay
+from sim.run import InputError, replay
+from sim.world.choice import World
 from traces.registry import read_trace
 from traces.trace import Trace, TraceError
 

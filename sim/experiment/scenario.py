@@ -16,6 +16,8 @@ from sim.fleet.problems import FleetError, Problem, did_you_mean
 from sim.fleet.yaml_text import read_mapping
 from sim.rules import Decide, Overrun, Progress, Rules, Split, Ties
 from sim.run import InputError
+from sim.world.choice import Slow, World
+from sim.world.speed import PPM
 
 VERSION: Final = 1
 MAX_BYTES: Final = 1 << 20
@@ -54,6 +56,17 @@ class RuleKeys(_Keys):
     impossible: Literal["reject", "refuse"] = "reject"
 
 
+class SlowKeys(_Keys):
+    """Servers that are slow for a while; see `sim.world.choice.Slow`."""
+
+    at: Duration
+    until: Duration | None = None
+    factor: Annotated[float, Field(gt=0, le=1000)]
+    servers: list[str] = Field(default_factory=list)
+    pool: str | None = None
+    domain: str | None = None
+
+
 class Scenario(_Keys):
     """One experiment."""
 
@@ -69,9 +82,33 @@ class Scenario(_Keys):
     oracle: bool = False
     speed: Toggle = "auto"
     locality: Toggle = "auto"
+    speed_table: str | None = None
+    locality_table: str | None = None
+    slow: list[SlowKeys] = Field(default_factory=list)
     typical_pods: str | None = None
     tie_orders: Annotated[int, Field(ge=0, le=100)] | None = None
     """How many other orders of ties `compare` tries; None is two where the trace has ties and is not too long."""
+
+    def to_world(self) -> World:
+        """The models of the world that are on."""
+        switch = {"auto": None, "on": True, "off": False}
+        return World(
+            speed=switch[self.speed],
+            locality=switch[self.locality],
+            speed_table=self.speed_table,
+            locality_table=self.locality_table,
+            slow=tuple(
+                Slow(
+                    at_ms=each.at,
+                    until_ms=each.until,
+                    factor_ppm=max(round(each.factor * PPM), 1),
+                    servers=tuple(each.servers),
+                    pool=each.pool,
+                    domain=each.domain,
+                )
+                for each in self.slow
+            ),
+        )
 
     def to_rules(self) -> Rules:
         """The rules as the engine wants them. Raises `InputError`."""
@@ -109,7 +146,7 @@ def read_scenario(path: Path) -> Scenario:
     data = read_yaml(path)
     if data.get("rehearse_scenario") != VERSION:
         raise InputError(f"{path}: must begin with `rehearse_scenario: {VERSION}`")
-    for key in ("trace", "typical_pods"):
+    for key in ("trace", "typical_pods", "speed_table", "locality_table"):
         if isinstance(data.get(key), str):
             data[key] = str(path.parent / data[key])
     if isinstance(data.get("cluster"), str) and (path.parent / data["cluster"]).is_file():
@@ -135,8 +172,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _problem(error: Any) -> Problem:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
-        model = RuleKeys if error["loc"][0] == "rules" else Scenario
-        return Problem(place, f"unknown key{did_you_mean(str(error['loc'][-1]), model.model_fields)}")
+        inner = {"rules": list(RuleKeys.model_fields), "slow": list(SlowKeys.model_fields)}
+        known = inner.get(str(error["loc"][0]), []) if len(error["loc"]) > 1 else list(Scenario.model_fields)
+        return Problem(place, f"unknown key{did_you_mean(str(error['loc'][-1]), known)}")
     if error["type"] == "missing":
         return Problem(place, "is required")
     if error["type"] == "literal_error":
