@@ -96,8 +96,10 @@ class NodeTable:
             pods = np.full(len(self), UNLIMITED, dtype=np.int64)
         elif milli == DEVICE_MILLI:
             pods = columns.idle // group.devices
+        elif group.devices == 1:
+            pods = (np.maximum(columns.left_milli, 0) // milli).sum(axis=1)
         else:
-            pods = _shared_pods(np.maximum(columns.left_milli, 0) // milli, group.devices)
+            pods = np.array([_shared_pods(row, group.devices, milli) for row in columns.left_milli.tolist()])
         if group.cpu_milli:
             pods = np.minimum(pods, columns.cpu_milli // group.cpu_milli)
         if group.memory_mib:
@@ -279,16 +281,12 @@ class NodeLedger(NodeTable):
                 self.pods_left[node] += sign * pods
 
 
-def _shared_pods(shares: NDArray[np.int64], devices: int) -> NDArray[np.int64]:
-    """Pods that each take one share of `devices` different devices, from `shares` of each device, shape (N, D).
-
-    p pods fit if the devices have p x `devices` shares of which no device gives more than p; the largest such p is where
-    lowering it changes nothing more.
-    """
-    pods: NDArray[np.int64] = shares.sum(axis=1) // devices
-    while devices > 1:
-        fewer = np.minimum(shares, pods[:, None]).sum(axis=1) // devices
-        if (fewer == pods).all():
-            break
-        pods = fewer
-    return pods
+def _shared_pods(left_milli: list[int], devices: int, milli: int) -> int:
+    """Pods that take `milli` of each of several devices of one server, the devices chosen as `devices_for` does."""
+    pods = 0
+    while True:
+        left_milli = sorted(left for left in left_milli if left >= milli)
+        if len(left_milli) < devices:
+            return pods
+        left_milli[:devices] = [left - milli for left in left_milli[:devices]]
+        pods += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from policies.api import JobView, Request, SortKey
@@ -86,7 +87,7 @@ class SortedItems(Generic[T]):
         if self._size:
             at = self._chunk_of(key)
             chunk = self._chunks[at]
-            place = bisect_left(chunk, (key, ()))
+            place = bisect_left(chunk, key, key=itemgetter(0))
             if place < len(chunk) and chunk[place][0] == key:
                 del chunk[place]
                 if not chunk:
@@ -101,13 +102,13 @@ class SortedItems(Generic[T]):
             return
         at = self._chunk_of(key)
         chunk = self._chunks[at]
-        yield from chunk[bisect_left(chunk, (key, ())) + (1 if self._holds(chunk, key) else 0) :]
+        yield from chunk[bisect_left(chunk, key, key=itemgetter(0)) + (1 if self._holds(chunk, key) else 0) :]
         for later in self._chunks[at + 1 :]:
             yield from later
 
     @staticmethod
     def _holds(chunk: list[tuple[Any, T]], key: Any) -> bool:
-        place = bisect_left(chunk, (key, ()))
+        place = bisect_left(chunk, key, key=itemgetter(0))
         return place < len(chunk) and bool(chunk[place][0] == key)
 
     def _chunk_of(self, key: Any) -> int:

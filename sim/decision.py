@@ -10,6 +10,9 @@ from policies.feasibility import why_not
 from sim.state import JobState, State, describe
 from sim.timeline import Happened
 
+PREEMPTIONS_MAX = 100_000
+"""Preemptions of one job after which the policy is taken to go in circles."""
+
 STORY_LINES = 8
 """Lines of a job's past that a refusal tells."""
 
@@ -57,6 +60,9 @@ class Referee:
             raise self._refusal(f"cannot preempt {action.job_id!r}", "no such job waits or runs", None)
         if job.running is None:
             raise self._refusal(f"cannot preempt {action.job_id}", "it does not run", job)
+        if job.view.preemptions >= PREEMPTIONS_MAX:
+            why = f"it has been preempted {PREEMPTIONS_MAX} times: this does not come to an end"
+            raise self._refusal(f"cannot preempt {action.job_id}", why, job)
         return job
 
     def no_departures(self, action: Preempt) -> RefusedActionError:

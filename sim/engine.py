@@ -127,12 +127,14 @@ class Engine:
 
     def _outcome(self) -> Outcome:
         state = self.state
-        now = state.view.now_ms
+        line = state.timeline.columns()
+        # because: a change of speed or a wake after the last job is no part of what the run took
+        end_ms = int(line.at_ms[-1]) if len(line.at_ms) and not state.jobs else state.view.now_ms
         return Outcome(
             records=self.records,
-            timeline=state.timeline.columns(),
+            timeline=line,
             rejections=self._rejections,
-            end_ms=now,
+            end_ms=end_ms,
             passes=self._passes,
             held_milli_ms=state.held_until_now(),
         )

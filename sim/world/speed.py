@@ -64,9 +64,9 @@ class SpeedModel:
         if self._card_ppm is not None:
             cards = {self._topology.accelerator_of[share.node] for share in placement if share.device_mask}
             speed = min((self._card_ppm(job.family, card) for card in cards if card is not None), default=PPM)
-        if self._locality_ppm is not None and len(placement) > 1:
+        if self._locality_ppm is not None:
             factors = self._locality_ppm(job.family)
-            width = self._topology.span(share.node for share in placement)
+            width = self._topology.span(share.node for share in placement) if len(placement) > 1 else 0
             speed = speed * factors[min(width, len(factors) - 1)] // PPM
         if self._server_ppm:
             slowest = min(self._server_ppm.get(share.node, PPM) for share in placement)

@@ -10,6 +10,7 @@ import re
 import pytest
 from builders import golden, job, policy, replay, servers
 
+from policies.api import QueueView
 from policies.catalogue import UnknownPolicyError
 
 
@@ -269,4 +270,42 @@ def test_any_order_of_the_queue():
         [*FULL, known("urgent", 15, 50, 4, priority=1), known("c", 20, 90)],
         FOUR,
         "easy:order=priority",
+    )
+
+
+@pytest.mark.parametrize("what", ["easy:quota=keep", "easy:depth=2,quota=keep", "conservative:quota=keep"])
+def test_who_waits_for_an_entitlement_is_passed_over_without_a_promise(what):
+    """red may hold 2, so r2 waits until r1 ends, and blocks nobody. b1 (4) is promised 100; b2 ends at 70, b3 would not."""
+    jobs = [
+        known("r1", 0, 100, 2, queue="red"),
+        known("r2", 5, 10, 1, queue="red"),
+        known("b1", 10, 50, 4, queue="blue"),
+        known("b2", 20, 50, queue="blue"),
+        known("b3", 20, 90, queue="blue"),
+    ]
+    entitled = {name: QueueView(name, {"*": nominal}, None, None, 1, None, {}) for name, nominal in NOMINAL.items()}
+    check(
+        "0 r1 n0[0] n1[0] / 20 b2 n2[0] / 100 r2 n0[0] / 110 b1 n0[0] n1[0] n2[0] n3[0] / 160 b3 n0[0]",
+        jobs,
+        FOUR,
+        what,
+        queues=entitled,
+    )
+
+
+NOMINAL = {"red": 2000, "blue": 4000}
+
+
+def test_each_queue_keeps_its_own_promise():
+    """x1 is the head of queue x and y1 of queue y: both are promised 100, and the cycles come in the order of the names."""
+    check(
+        "0 a n0[0] n1[0] n2[0] / 20 y2 n3[0] / 100 x1 n0[0] n1[0] n2[0] n3[0] / 150 y1 n0[0] n1[0] n2[0] n3[0]",
+        [
+            known("a", 0, 100, 3, queue="x"),
+            known("x1", 10, 50, 4, queue="x"),
+            known("y1", 11, 50, 4, queue="y"),
+            known("y2", 20, 80, queue="y"),
+        ],
+        FOUR,
+        "easy:per=queue",
     )
