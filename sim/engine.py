@@ -30,6 +30,9 @@ from traces.job import JobRecord
 FINISH, ARRIVE = EventPriority(int(Instant.FINISH)), EventPriority(int(Instant.ARRIVE))
 CONTROL, DECIDE = EventPriority(int(Instant.CONTROL)), EventPriority(int(Instant.DECIDE))
 
+new_moment = Moment.__new__
+"""Makes an event without the call of its `__init__`: one is made at each start of a job."""
+
 IDLE_WAKES_MAX = 100_000
 """Passes in a row that a policy may ask for without anything changing."""
 
@@ -302,7 +305,9 @@ class Engine:
         if done_ms < 0:
             raise self._referee.unfit(job, placement)
         if self._plain_ends:
-            job.end = end = Moment(self._on_finish, job)
+            job.end = end = new_moment(Moment)  # as Moment(self._on_finish, job), in half the time
+            end.callbacks = [self._on_finish]
+            end.payload = job
             self._env.schedule(end, FINISH, done_ms - state.view.now_ms)
         elif not self.rules.fill:
             self._schedule_end(job, done_ms)

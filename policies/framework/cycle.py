@@ -25,14 +25,17 @@ class NoRoom:
 
     def __init__(self) -> None:
         self._requests: set[Request] = set()
-        self._as_of: tuple[object, int] | None = None
+        self._nodes: object = None
+        self._releases = -1
 
     def at(self, view: ClusterView) -> set[Request]:
         """The requests without room now; the caller adds to it."""
-        as_of = self._as_of
-        if as_of is None or as_of[1] != view.releases or as_of[0] is not view.nodes:
-            self._requests = set()
-            self._as_of = (view.nodes, view.releases)
+        releases = view.releases
+        if self._releases != releases or self._nodes is not view.nodes:
+            self._releases = releases
+            self._nodes = view.nodes
+            if self._requests:
+                self._requests = set()
         return self._requests
 
 
