@@ -7,6 +7,7 @@ head cost the same at ten jobs and at a million.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -169,16 +170,55 @@ class _Arrival:
         return job.arrival
 
 
-ARRIVAL = _Arrival()
-"""The order in which `newer_than` looks."""
+class ArrivalQueue:
+    """All jobs of a pool in the order of arrival: the pool's own order, as long as no job comes back into its middle."""
+
+    __slots__ = ("_pool", "_sorted")
+
+    def __init__(self, pool: JobPool) -> None:
+        self._pool = pool
+        self._sorted: SortedJobs | None = None
+
+    def __len__(self) -> int:
+        return len(self._pool.jobs)
+
+    def __iter__(self) -> Iterator[JobView]:
+        return iter(self._pool.jobs.values()) if self._pool.in_order else iter(self._index())
+
+    def first(self) -> JobView | None:
+        """The job at the head, or None."""
+        if self._pool.in_order:
+            for job in self._pool.jobs.values():
+                return job
+            return None
+        return self._index().first()
+
+    def first_entry(self) -> tuple[Any, JobView] | None:
+        """The head with its key, or None."""
+        job = self.first()
+        return None if job is None else (job.arrival, job)
+
+    def entries_after(self, key: Any) -> Iterator[tuple[Any, JobView]]:
+        """Each job behind `key` with its key, in order."""
+        return self._index().entries_after(key)
+
+    def _index(self) -> SortedJobs:
+        if self._sorted is None:
+            self._sorted = self._pool.sorted_by(_Arrival())
+        return self._sorted
 
 
 class JobPool:
     """The pending jobs, with one index for each order that was asked for."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, JobView] = {}
-        """Every job by its id. For the owner of the pool."""
+        self.jobs: OrderedDict[str, JobView] = OrderedDict()
+        """Every job by its id, as they were added. For the owner of the pool. Ordered in C with links, because the head of a
+        plain dictionary is found by walking over all that was removed before it."""
+        self.in_order = True
+        """False once a job came back that had arrived before another: then `jobs` is not in the order of arrival."""
+        self._latest = -1
+        self._arrivals = ArrivalQueue(self)
         self._sorted: dict[SortKey, SortedJobs] = {}
         self._queues: dict[str, JobPool] | None = None
         self._requests: dict[SortKey, PartitionedJobs[Request]] = {}
@@ -197,8 +237,14 @@ class JobPool:
         """The job with this id, or None."""
         return self.jobs.get(job_id)
 
-    def by(self, order: SortKey) -> SortedJobs:
-        """All jobs in `order`."""
+    def by(self, order: SortKey) -> SortedJobs | ArrivalQueue:
+        """All jobs in `order`. One that says `by_arrival` has the rank of arrival as its key."""
+        if getattr(order, "by_arrival", False):
+            return self._arrivals
+        return self.sorted_by(order)
+
+    def sorted_by(self, order: SortKey) -> SortedJobs:
+        """All jobs in `order`, as an index of its own."""
         index = self._sorted.get(order)
         if index is None:
             index = self._sorted[order] = SortedItems(order.key)
@@ -226,7 +272,15 @@ class JobPool:
 
     def newer_than(self, arrival: int) -> list[JobView]:
         """The jobs that arrived last, down to and without rank `arrival`, in order of arrival."""
-        return [job for _, job in self.by(ARRIVAL).entries_after(arrival)]
+        if not self.in_order:
+            return [job for _, job in self._arrivals.entries_after(arrival)]
+        newer: list[JobView] = []
+        for job in reversed(self.jobs.values()):
+            if job.arrival <= arrival:
+                break
+            newer.append(job)
+        newer.reverse()
+        return newer
 
     def _by_queue(self) -> dict[str, JobPool]:
         if self._queues is None:
@@ -242,7 +296,12 @@ class JobPool:
 
     def add(self, job: JobView) -> None:
         """A job begins to wait. For the owner of the pool."""
-        self.jobs[job.job_id] = job
+        self.jobs[job[0]] = job
+        arrival = job[1]
+        if arrival > self._latest:
+            self._latest = arrival
+        else:
+            self.in_order = False
         for index in self._indexes:
             index.add(job)
         if self._queues is not None:
@@ -250,7 +309,7 @@ class JobPool:
 
     def remove(self, job: JobView) -> None:
         """A job waits no more. For the owner of the pool."""
-        del self.jobs[job.job_id]
+        del self.jobs[job[0]]
         for index in self._indexes:
             index.remove(job)
         if self._queues is not None:

@@ -9,6 +9,8 @@ class Fifo:
     """See the module."""
 
     name = "arrival"
+    by_arrival = True
+    """The pool's own order will do: see `JobPool.by`."""
     needs_estimates = False
     peeks = False
 

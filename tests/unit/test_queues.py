@@ -127,3 +127,21 @@ def test_newer_than_sees_past_a_job_that_waits_again():
     pool.remove(pool.jobs["j0"])
     pool.add(again._replace(preemptions=1))
     assert [job.arrival for job in pool.newer_than(1)] == [2, 3]
+
+
+def test_the_order_of_arrival_survives_jobs_that_come_back():
+    """The pool's own order, until a job comes back into its middle: then an index takes its place, unseen."""
+    pool = JobPool()
+    queue = pool.by(Fifo())
+    for number in range(4):
+        pool.add(view(number))
+    assert [job.arrival for job in queue] == [0, 1, 2, 3]
+    pool.remove(pool.jobs["j1"])
+    assert queue.first_entry() == (0, pool.jobs["j0"])
+    pool.add(view(1))
+    assert [job.arrival for job in queue] == [0, 1, 2, 3]
+    assert [job.arrival for _, job in queue.entries_after(1)] == [2, 3]
+    pool.remove(pool.jobs["j0"])
+    assert queue.first() is pool.jobs["j1"]
+    assert len(queue) == 3
+    assert [job.arrival for job in pool.newer_than(1)] == [2, 3]
