@@ -166,10 +166,6 @@ class Engine:
         if place < len(order):
             moment.again(self._arrive)
             self._env.schedule(moment, ARRIVE, submits[place] - now)
-        if len(state.timeline.open) >= CHUNK:
-            state.timeline.settle()
-            if self._progress is not None:
-                self._progress(state.ended)
         self._after_event()
 
     def _finish(self, moment: Moment) -> None:
@@ -224,6 +220,10 @@ class Engine:
         state = self.state
         if self._validate:
             state.validate()
+        if len(state.timeline.open) >= CHUNK:
+            state.timeline.settle()
+            if self._progress is not None:
+                self._progress(state.ended)
         if (state.view.pending.jobs or self._always_pass) and not self._pass_is_due:
             if self._plain_passes:
                 if self._env.peek() > state.view.now_ms:

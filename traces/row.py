@@ -74,10 +74,6 @@ class Row:
         """A required time in seconds, as ms."""
         return self._required(column, self._ms, 0)
 
-    def seconds_or_none(self, column: str) -> int | None:
-        """A time in seconds, as ms; None where the cell is empty."""
-        return self._optional(column, self._ms)
-
     def stamp(self, column: str) -> int:
         """A required naive stamp, as ms since the epoch of the file."""
         return self._required(column, self._since_epoch, 0)
@@ -89,10 +85,6 @@ class Row:
     def parsed(self, column: str, parse: Callable[[str], _T], default: _T) -> _T:
         """What `parse` makes of a required cell; `default` where it raises `BadValueError`."""
         return self._required(column, parse, default)
-
-    def scaled_or_none(self, column: str, factor: Decimal, high: int = AMOUNT_MAX) -> int | None:
-        """An amount times `factor`, rounded up; None where the cell is empty."""
-        return self._optional(column, lambda text: values.scaled(text, factor, 0, high, up=True).value)
 
     def outcome(self, column: str, words: Mapping[str, str]) -> str:
         """The cell's word, in lower case, by the table `words`; an unlisted word is `unknown`, and noted."""

@@ -104,6 +104,8 @@ class World:
         return cache(lambda family, card: table.relative_speed(family, card).ppm)
 
     def _locality_ppm(self, levels: int) -> Callable[[str | None], Sequence[int]]:
+        if self.speed_table is None and self.locality_table is None:
+            return lambda family: tables.locality_factors_ppm(family, levels)
         speeds, localities = tables.speed_table(), tables.locality_table()
         if self.speed_table is not None:
             speeds = tables.read_speeds(_text(self.speed_table), source=self.speed_table)
