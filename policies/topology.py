@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies import bitset
+from policies.kube.terms import Amounts, PodTerms, Taint
 from policies.values import DEVICE_MILLI, DeviceMask, NodeSet, PodGroup, Request
 
 DEVICES_MAX = 64
 """Devices of one server: a mask of them fits a 64-bit integer."""
+
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Node(NamedTuple):
@@ -30,6 +34,15 @@ class Node(NamedTuple):
     max_pods: int | None = None
     domains: tuple[str, ...] = ()
     """The name of its domain at each level, narrow to wide; unique at its level."""
+    resource: str = ""
+    """The extended resource that counts its devices, such as `nvidia.com/gpu`; empty where not known."""
+    labels: Mapping[str, str] = NO_LABELS
+    taints: tuple[Taint, ...] = ()
+    """They count for requests with `terms` only: a trace that is not of Kubernetes cannot say what it tolerates."""
+    unschedulable: bool = False
+    """Cordoned: nothing new goes there, but what tolerates it."""
+    allocatable: Amounts = ()
+    """What pods may take, as Kubernetes counts it; empty where the fleet is not of Kubernetes."""
 
 
 class Topology:
@@ -104,12 +117,17 @@ class Topology:
         device_memory_mib: int | None = None,
         accelerators: tuple[str, ...] = (),
         pools: tuple[str, ...] | None = None,
+        terms: PodTerms | None = None,
     ) -> Request:
         """A request on this fleet. The caller keeps one object for all jobs that ask for the same."""
         devices = sum(group.pods * group.devices for group in gang)
         side = any(group.cpu_milli or group.memory_mib for group in gang)
         eligible = self.allowing(
-            devices=devices, device_memory_mib=device_memory_mib, accelerators=accelerators, pools=pools
+            devices=devices,
+            device_memory_mib=device_memory_mib,
+            accelerators=accelerators,
+            pools=pools,
+            terms=terms,
         )
         plain = (
             device_milli == DEVICE_MILLI
@@ -124,6 +142,7 @@ class Topology:
             device_memory_mib=device_memory_mib,
             accelerators=accelerators,
             pools=pools,
+            terms=terms,
             side=side,
             eligible=eligible,
             plain=plain,
@@ -137,13 +156,24 @@ class Topology:
         device_memory_mib: int | None,
         accelerators: tuple[str, ...],
         pools: tuple[str, ...] | None,
+        terms: PodTerms | None = None,
     ) -> NodeSet:
         """The servers of a kind that is allowed, whatever they hold now."""
         found = 0
         for number, node in enumerate(self.nodes):
             if pools is not None and node.pool not in pools:
                 continue
-            if devices and accelerators and node.accelerator not in accelerators:
+            if (
+                devices
+                and accelerators
+                and node.accelerator not in accelerators
+                and (not node.resource or node.resource not in accelerators)
+            ):
+                continue
+            if terms is None:
+                if node.unschedulable:
+                    continue
+            elif not terms.allows(node.labels, node.name, node.taints, unschedulable=node.unschedulable):
                 continue
             known = node.device_memory_mib
             if devices and device_memory_mib is not None and known is not None and known < device_memory_mib:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from policies.kube.terms import PodTerms
+
 DEVICE_MILLI = 1000
 """One whole device, in milli-devices."""
 
@@ -46,9 +48,11 @@ class Request:
     device_memory_mib: int | None = None
     """Least memory of each device."""
     accelerators: tuple[str, ...] = ()
-    """Allowed models; empty is any."""
+    """Allowed models, or extended resources that count them (`nvidia.com/gpu`); empty is any."""
     pools: tuple[str, ...] | None = None
     """Allowed pools of servers (from the job's queue); None is any."""
+    terms: PodTerms | None = None
+    """What Kubernetes knows of each pod beyond that; None where the trace is not of Kubernetes."""
     side: bool = False
     """True if any pod asks for CPU or memory."""
     eligible: NodeSet = 0
