@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sim.fleet.catalogue import Accelerator, catalogue
 from sim.fleet.model import GENERIC, MAX_AMOUNT, MAX_DEVICES, Fleet, FleetError, Problem, Server
-from sim.fleet.quantity import parse_quantity
+from policies.kube.quantity import parse_quantity
 
 LEVELS: Final = {"zone": "topology.kubernetes.io/zone", "region": "topology.kubernetes.io/region"}
 """Level -> well-known label, narrow to wide. A level that no node is labelled with is left out."""

@@ -9,7 +9,7 @@ import pytest
 
 from sim.fleet.load import fleet_of_text
 from sim.fleet.model import FleetError
-from sim.fleet.quantity import parse_quantity
+from policies.kube.quantity import parse_quantity
 
 
 def node(name="a", labels=None, spec=None, **allocatable):
