@@ -6,7 +6,7 @@ keeps its progress. It exists so that the kit has a driver of its own, written f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +28,8 @@ from policies.feasibility import why_not
 from policies.nodes import NodeLedger, NodeTable
 from policies.placement.first_fit import FirstFit
 from policies.queues import JobPool
+from policies.running import RunningTable
 from policies.topology import Node, Topology
-
-NEVER = 1 << 62
-"""Behind every time."""
 
 
 class Case(NamedTuple):
@@ -41,38 +39,6 @@ class Case(NamedTuple):
     topology: Topology
     queues: tuple[QueueView, ...]
     jobs: tuple[JobView, ...]
-
-
-class RunningTable:
-    """The running jobs of a `Cluster`, live. See `policies.api.RunningJobs`."""
-
-    def __init__(self) -> None:
-        self.now_ms = 0
-        """Set by the owner."""
-        self.jobs: dict[str, RunningJob] = {}
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __contains__(self, job_id: object) -> bool:
-        return job_id in self.jobs
-
-    def __iter__(self) -> Iterator[RunningJob]:
-        return iter([self[job_id] for job_id in self.jobs])
-
-    def __getitem__(self, job_id: str) -> RunningJob:
-        running = self.jobs[job_id]
-        end = running.expected_end_ms
-        return running if end is None else running._replace(expected_end_ms=max(end, self.now_ms))
-
-    def by_expected_end(self) -> Iterator[RunningJob]:
-        """Earliest expected end first, then order of arrival; those without an estimate last."""
-        return iter(sorted(self, key=_expected_end))
-
-    def attained_ms(self, job_id: str) -> int:
-        """Work done until now."""
-        running = self.jobs[job_id]
-        return running.job.attained_ms + self.now_ms - running.start_ms
 
 
 class Cluster:
@@ -202,11 +168,6 @@ class Cluster:
             amount = sign * share.device_mask.bit_count() * job.request.device_milli
             for key in ("*", self.nodes.topology.accelerator_of[share.node] or "generic"):
                 queue.held_milli[key] = queue.held_milli.get(key, 0) + amount
-
-
-def _expected_end(running: RunningJob) -> tuple[int, int]:
-    end = running.expected_end_ms
-    return (NEVER if end is None else end, running.job.arrival)
 
 
 # -- cases -----------------------------------------------------------------------------------------------------
