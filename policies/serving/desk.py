@@ -43,7 +43,7 @@ class Desk:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="desk")
 
     async def do(self, work: Callable[[], T], *, limit_s: float | None = None) -> T:
-        """Run `work` on the desk's thread with the clock read. Raises TimeoutError after `limit_s`; the work then goes on alone."""
+        """Run `work` on the desk's thread. Raises TimeoutError after `limit_s`; the work then goes on alone."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
         if limit_s is None:
             return await future
@@ -54,7 +54,7 @@ class Desk:
         return work()
 
     def tell(self, event: Json) -> None:
-        """Pass a watch event on to the cluster and the recorder. On the desk's thread: `await desk.do(lambda: desk.tell(event))`."""
+        """Pass a watch event on to the cluster and the recorder. To be called on the desk's thread."""
         item = mapping(event.get("object"))
         kind, gone = text(item.get("kind")), event.get("type") == "DELETED"
         metadata = mapping(item.get("metadata"))
