@@ -4,11 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench fuzz lock clean help
+.PHONY: demo test lint bench bench-extender fuzz notebooks lock clean help
 help:
 	@echo "make demo   set up, replay the built-in trace under several policies, write a report"
 	@echo "make test   set up, check style and types, pass all tests"
 	@echo "make bench  speed against the floor of bare SimPy"
+	@echo "make notebooks  open the notebooks"
+	@echo "make bench-extender  what an answer to kube-scheduler costs"
 	@echo "make fuzz   long property tests"
 
 $(READY): requirements.lock pyproject.toml
@@ -33,8 +35,15 @@ test: lint
 bench: $(READY)
 	$(BIN)/python -m benchmarks.replay
 
+bench-extender: $(READY)
+	$(BIN)/python -m benchmarks.extender
+
 fuzz: $(READY)
 	REHEARSE_FUZZ=long $(BIN)/python -m pytest -n auto tests/properties
+
+notebooks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'jupyterlab>=4'
+	$(BIN)/jupyter lab --notebook-dir notebooks
 
 lock: $(READY)
 	@(head -1 requirements.lock; $(BIN)/python -m pip freeze --exclude-editable; \

@@ -38,6 +38,7 @@ __all__ = [
     "Action",
     "ClusterView",
     "DeviceMask",
+    "ExternalPolicyError",
     "JobQueue",
     "JobView",
     "NodeSet",
@@ -195,6 +196,10 @@ class Semantics:
     options: Mapping[str, str] | None = None
 
 
+class ExternalPolicyError(Exception):
+    """A policy that decides elsewhere failed, or broke its protocol. The text is for people, and says all there is to say."""
+
+
 class Policy:
     """A scheduling policy. Subclass it, or write any class with the same members.
 
@@ -212,3 +217,9 @@ class Policy:
     def semantics(self) -> Semantics:
         """What this policy means, for the report."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Optional. The run is over, well or badly: give back what is held outside of memory, such as a process.
+
+        Never while `decide` works. A policy may be asked to decide again, on a new view: that is a new run.
+        """

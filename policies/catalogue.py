@@ -21,6 +21,11 @@ from policies.backfill.reservation import ReservationKind
 from policies.framework.cycle import BestEffortCycle, Cycle, StrictCycle
 from policies.framework.per_queue import PerQueue
 from policies.framework.points import Ordering, Placer
+from policies.kube.configuration import Configuration
+from policies.kube.default import KubeDefault
+from policies.kube.extender import Extender
+from policies.kube.settings import OPTIONS as KUBE_OPTIONS
+from policies.kube.settings import settings_of
 from policies.ordering.fifo import Fifo
 from policies.ordering.priority import Priority
 from policies.ordering.shortest import ShortestEstimate, ShortestRemainingTruth, ShortestTruth
@@ -52,6 +57,10 @@ class Parts:
 
     generator: Callable[[str], np.random.Generator]
     typical_pods: tuple[TypicalPod, ...] = ()
+    kube_configuration: Configuration | None = None
+    """The KubeSchedulerConfiguration that `kube-default` follows; None is kube-scheduler's own defaults."""
+    extenders: tuple[Extender, ...] = ()
+    """Extenders that `kube-default` calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +68,10 @@ class Entry:
     """One name of the catalogue."""
 
     summary: str
-    build: Callable[[str, Placer, Mapping[str, str], bool], Policy]
+    build: Callable[[str, Placer, Mapping[str, str], bool], Policy] | None = None
     """(name, placer, own parameters, keeps quota) -> policy."""
+    build_whole: Callable[[str, Parts, Mapping[str, str], bool], Policy] | None = None
+    """The same for a policy that places by its own rule, in place of `build`: then `place` is no parameter."""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Own parameters with the values that they take; an empty tuple is any text."""
     place: str = "best-fit"
@@ -110,6 +121,20 @@ def _conservative(name: str, placer: Placer, own: Mapping[str, str], quota: bool
     if quota:
         raise UnknownPolicyError(f"policy {name!r}: replan=compression keeps slots, quota=keep cannot be known ahead")
     return CompressedConservative(name=name, order=order, placer=placer, reservation=kind)
+
+
+def _kube_default(name: str, parts: Parts, own: Mapping[str, str], quota: bool) -> Policy:
+    try:
+        settings = settings_of(own, parts.kube_configuration)
+    except ValueError as error:
+        raise UnknownPolicyError(f"policy {name!r}: {error}") from None
+    return KubeDefault(
+        name=name,
+        settings=settings,
+        generator=lambda: parts.generator("kube-ties"),
+        extenders=parts.extenders,
+        admission=NominalQuota() if quota else None,
+    )
 
 
 def _depth(name: str, text: str) -> int | None:
@@ -204,6 +229,11 @@ POLICIES: dict[str, Entry] = {
             "replan": ("each-pass", "compression"),
         },
     ),
+    "kube-default": Entry(
+        summary="kube-scheduler: priority first, filters and scores of its in-tree plugins, default preemption",
+        build_whole=_kube_default,
+        options=KUBE_OPTIONS,
+    ),
 }
 
 COMMON = {"place": PLACEMENTS, "per": ("fleet", "queue"), "quota": ("off", "keep")}
@@ -228,6 +258,9 @@ def make_policy(spec: str, parts: Parts) -> Policy:
     quota = given.get("quota", "off") == "keep"
 
     def make() -> Policy:
+        if entry.build_whole is not None:
+            return entry.build_whole(spec, parts, own, quota)
+        assert entry.build is not None, f"{name} can be built"
         return entry.build(spec, placement(parts), own, quota)
 
     return PerQueue(make) if given.get("per") == "queue" else make()
@@ -248,6 +281,8 @@ def parse(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def _parameter_problem(name: str, entry: Entry, key: str, value: str) -> str | None:
+    if key == "place" and entry.build_whole is not None:
+        return f"policy {name!r} has no parameter 'place': it places by its own rule"
     allowed = COMMON.get(key, entry.options.get(key))
     if allowed is None:
         return f"policy {name!r} has no parameter {key!r}: {_no_such(key, {**COMMON, **entry.options})}"

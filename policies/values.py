@@ -112,7 +112,7 @@ class RunningJob(NamedTuple):
     expected_end_ms: int | None
     """By the user's estimate, restart cost included; in the past for a job that outran it; None without an estimate."""
     overhead_ms: int = 0
-    """Restart cost at the beginning of this stretch."""
+    """What a restart, and the thinking where it is charged, cost at the beginning of this stretch."""
 
 
 class Start(NamedTuple):

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from policies.kube.sharing import same_cards
 from policies.topology import Node
+from sim.fleet.catalogue import catalogue
+from sim.fleet.model import GENERIC
+from sim.scheduling import read_scheduling
 from sim.timeline import Columns, Happened
 from traces.job import JobRecord
 
@@ -60,12 +64,33 @@ def allows(record: JobRecord, pools: tuple[str, ...] | None, node: Node) -> bool
     """Whether the kind of a server is one that the job may use."""
     if pools is not None and node.pool not in pools:
         return False
+    if record.scheduling is None:
+        if node.unschedulable:
+            return False
+    elif not read_scheduling(record.scheduling).allows(
+        node.labels, node.name, node.taints, unschedulable=node.unschedulable
+    ):
+        return False
     if not record.gpu_count:
         return True
-    if record.accelerators and node.accelerator not in record.accelerators:
+    if record.accelerators and not any(_is_called(node, name) for name in record.accelerators):
         return False
     needed, has = record.gpu_memory_mib, node.device_memory_mib
     return needed is None or has is None or has >= needed
+
+
+def _is_called(node: Node, name: str) -> bool:
+    """Whether a record's word for a card means those of a server: its model by any name, or the resource that counts it."""
+    model = node.accelerator or ""
+    if name in (model, node.resource):
+        return True
+    row = catalogue().find(model)
+    if row is None or catalogue().find(name) is row:
+        return row is not None
+    if node.resource or "/" not in name:
+        return False
+    shared = [each for resource in row.resource_names for each in same_cards(resource)]
+    return row.id == GENERIC or name in (*row.resource_names, *shared)
 
 
 def pods_of(record: JobRecord, split: str, largest: int) -> Iterator[Pods]:

@@ -15,7 +15,7 @@ from policies.bitset import bits
 from policies.topology import Topology
 from sim.fleet.model import ANY_ACCELERATOR
 from sim.fleet.problems import did_you_mean, shown
-from sim.requests import RequestMaker
+from sim.requests import RequestMaker, is_there
 from sim.rules import Rules
 from traces.job import JobRecord
 
@@ -72,7 +72,7 @@ def check(
         found += [*_above_capacity(possible, topology, span_ms), *_ties(records, rules)]
         if any(policy.quota != "not kept" for policy in policies.values()):
             found += _quotas(possible, topology, queues, span_ms)
-    found += [*_unknown_queues(demands, queues), *_estimates(records, rules, policies)]
+    found += [*_unknown_queues(demands, queues), *_estimates(records, rules, policies), *_measured(rules)]
     return sorted(found, key=lambda finding: (RANK[finding.severity], finding.place))
 
 
@@ -94,6 +94,16 @@ def _span_ms(records: Sequence[JobRecord]) -> int:
     return span_ms if span_ms * len(records) >= sum(job.run_ms for job in records) else 0
 
 
+def _measured(rules: Rules) -> Iterator[Finding]:
+    if rules.thinking == "measured":
+        yield Finding(
+            severity="warning",
+            place="rules.thinking",
+            what="passes are charged the wall time that they take on this machine",
+            consequence="the run cannot be reproduced: the next one gives another result",
+        )
+
+
 def _larger_than_fleet(demands: Sequence[Demand], maker: RequestMaker, rules: Rules) -> Iterator[Finding]:
     impossible = [demand for demand in demands if demand.request in maker.impossible]
     if not impossible:
@@ -112,12 +122,13 @@ def _larger_than_fleet(demands: Sequence[Demand], maker: RequestMaker, rules: Ru
 
 def _unknown_accelerators(records: Sequence[JobRecord], topology: Topology) -> Iterator[Finding]:
     asked = Counter(record.accelerators for record in records if record.accelerators)
+    there = {name for names in asked for name in names if is_there(topology, name)}
     absent: Counter[str] = Counter()
     for names, jobs in asked.items():
-        for name in set(names) - set(topology.by_accelerator):
+        for name in set(names) - there:
             absent[name] += jobs
     for name, jobs in sorted(absent.items()):
-        only = sum(n for names, n in asked.items() if name in names and not set(names) & set(topology.by_accelerator))
+        only = sum(n for names, n in asked.items() if name in names and not set(names) & there)
         yield Finding(
             severity="error" if only else "warning",
             place=f"accelerator {name}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from policies.api import Action, Placement, Preempt, Reject, Resize, Start, WakeAt
+from policies.api import Action, ExternalPolicyError, Placement, Preempt, Reject, Resize, Start, WakeAt
 from policies.feasibility import why_not
 from sim.state import JobState, State, describe
 from sim.timeline import Happened
@@ -113,6 +113,8 @@ class Referee:
 
     def failed(self, error: Exception) -> RefusedActionError:
         """The policy's own error, with the place in its code."""
+        if isinstance(error, ExternalPolicyError):
+            return RefusedActionError(f"{self._policy} at {self._state.view.now_ms} ms: the policy failed: {error}")
         return RefusedActionError(
             f"{self._policy} at {self._state.view.now_ms} ms: the policy failed: {type(error).__name__}: {error}"
             f" ({_place(error)})"

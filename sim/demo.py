@@ -59,9 +59,9 @@ PRIORITIES: Final = {"notebook": 100, "risk-model": 50}
 def demo(out: Path, workers: int) -> None:
     """Compare several policies on the built-in trace and fleet, and write a page."""
     from policies.catalogue import POLICIES
+    from sim.compare_commands import compare_and_show
     from sim.experiment.prepare import prepare
     from sim.experiment.scenario import make_scenario
-    from sim.run_commands import compare_and_show
 
     policies = [f"{name}:per=queue" for name in WISHED if name in POLICIES]
     kept = out / "trace.csv"

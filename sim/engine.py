@@ -22,6 +22,7 @@ from sim.instant import Instant, Moment
 from sim.rules import Rules
 from sim.state import KILL, PPM, JobState, State
 from sim.streams import Streams
+from sim.thinking import Thinking
 from sim.timeline import CHUNK, Columns, Happened
 from sim.world.speed import SpeedChange, SpeedModel
 from traces.job import JobRecord
@@ -84,7 +85,11 @@ class Engine:
         self._referee = Referee(self.state, policy.name or type(policy).__name__)
         self._env = simpy.Environment()
         self._each_event = self.rules.decide == "event"
-        self._plain_passes = not self._each_event and self.rules.cycle_ms is None
+        self._thinking: Thinking | None = None
+        if self.rules.thinking != "free":
+            self._thinking = Thinking(policy, self.rules, self.state)
+        self._decisions = policy.decide if self._thinking is None else self._thinking.decide
+        self._plain_passes = not self._each_event and self.rules.cycle_ms is None and self._thinking is None
         self._plain_ends = self.rules.overrun == "extend" and not self.rules.fill
         self._order = arrival_order(records, self.rules)
         self._submits = self._order[:] if self.rules.fill else [records[row].submit_ms for row in self._order]
@@ -195,7 +200,8 @@ class Engine:
         self._speed.apply(change)
         if self.rules.fill:
             return  # because: nothing of a static fill runs down
-        for running in list(state.view.running):
+        # because: the table's own order within a millisecond depends on whether a policy has looked at it before
+        for running in sorted(state.view.running, key=lambda each: (each.start_ms, each.job.arrival)):
             if any(change.nodes >> share.node & 1 for share in running.placement):
                 job = state.jobs[running.job.job_id]
                 speed = self._speed.speed_ppm(job.view, running.placement)
@@ -235,13 +241,16 @@ class Engine:
                 self._pass_later()
 
     def _pass_later(self) -> None:
-        cycle_ms = self.rules.cycle_ms
-        if cycle_ms is None:
-            self._decide()  # a pass after each event
-        else:
-            self._pass_is_due = True
-            wait = -self.state.view.now_ms % cycle_ms
-            self._env.schedule(Moment(self._due), DECIDE, wait)
+        if self._each_event:
+            self._decide()
+            return
+        at_ms = self.state.view.now_ms
+        if self._thinking is not None:
+            at_ms = max(at_ms, self._thinking.until_ms)
+        if self.rules.cycle_ms is not None:
+            at_ms += -at_ms % self.rules.cycle_ms
+        self._pass_is_due = True
+        self._at(at_ms, DECIDE, Moment(self._due))
 
     def _due(self, _: Moment) -> None:
         self._pass_is_due = False
@@ -252,7 +261,7 @@ class Engine:
         self._wakes.discard(moment.payload)
         state = self.state
         state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
-        if self._pass_is_due:
+        if self._pass_is_due or (self._thinking is not None and self._wake_waits(self._thinking)):
             return
         before = (state.view.starts, state.view.releases, state.ended, self._next)
         self._decide()
@@ -261,13 +270,27 @@ class Engine:
         if self._idle_wakes > IDLE_WAKES_MAX:
             raise self._referee.stalled()
 
+    def _wake_waits(self, thinking: Thinking) -> bool:
+        """True if the policy still thinks, or has just begun to: then it is woken when it is done, or has been."""
+        now_ms = self.state.view.now_ms
+        if thinking.until_ms <= now_ms:
+            return False
+        if thinking.since_ms < now_ms:
+            self._wake_at(thinking.until_ms)
+        return True
+
+    def _wake_at(self, at_ms: int) -> None:
+        if at_ms not in self._wakes:
+            self._wakes.add(at_ms)
+            self._at(at_ms, DECIDE, Moment(self._woken, at_ms))
+
     def _decide(self) -> None:
         """One scheduling pass: each action is checked and applied before the next is asked for."""
         self._passes += 1
         state = self.state
         left = self._actions_max
         try:
-            for action in self.policy.decide(state.view):
+            for action in self._decisions(state.view):
                 if type(action) is Start:
                     self._start(action)
                 else:
@@ -324,10 +347,7 @@ class Engine:
         elif isinstance(action, Reject):
             self._turn_away(referee.reject(action), f"rejected by the policy: {action.reason}")
         elif isinstance(action, WakeAt):
-            at_ms = referee.wake_at(action)
-            if at_ms not in self._wakes:
-                self._wakes.add(at_ms)
-                self._at(at_ms, DECIDE, Moment(self._woken, at_ms))
+            self._wake_at(referee.wake_at(action))
         else:
             raise referee.unknown(action)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from sim.fleet.kube_objects import Placed
     from sim.fleet.load import LoadedFleet
 
 INPUT_IS_WRONG = 2
@@ -53,6 +54,38 @@ def show(cluster: str, svg: Path | None, as_json: bool, as_yaml: bool, whole: bo
         _picture(loaded, svg)
 
 
+@fleet.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="NODES.json...")
+@click.option("--topology", multiple=True, help="A Topology of Kueue: the levels, by node label.")
+@click.option("--hypernodes", multiple=True, help="Volcano's HyperNodes: the levels, by their members.")
+@click.option("--queues", multiple=True, help="Kueue's ClusterQueues, Cohorts and ResourceFlavors.")
+@click.option("--name", help="The name of the fleet; default: that of the first file.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the fleet file here.")
+def import_(files: tuple[str, ...], name: str | None, out: Path | None, **more: tuple[str, ...]) -> None:
+    """Make a fleet file of a cluster of Kubernetes, from what `kubectl get -o json` or `-o yaml` printed.
+
+    A file may hold objects of several kinds; the options only say which file is which.
+    """
+    from sim.fleet.kubernetes import import_cluster
+    from sim.fleet.problems import FleetError
+    from sim.fleet.yaml_dump import fleet_to_yaml
+
+    given = (*files, *(file for kind in more.values() for file in kind))
+    try:
+        found = import_cluster(_objects(given), source="import", name=name or Path(files[0]).name)
+    except FleetError as error:
+        _refuse(str(error))
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+    text = fleet_to_yaml(found.fleet)
+    if out is None:
+        _say(text.rstrip())
+    else:
+        _write(text, out)
+        whole = found.fleet
+        click.echo(f"{out}: {len(whole.servers)} servers, {whole.devices} devices, {len(whole.queues)} queues")
+
+
 @fleet.command()
 @click.option("--json", "as_json", is_flag=True, help="Print everything, with sources, as a JSON list.")
 def accelerators(as_json: bool) -> None:
@@ -79,6 +112,39 @@ def _as_json(loaded: LoadedFleet) -> dict[str, Any]:
         "servers": [asdict(server) for server in whole.servers],
         "queues": [asdict(queue) for queue in whole.queues],
     }
+
+
+def _objects(files: tuple[str, ...]) -> list[Placed]:
+    """The objects of all files, each with its file and place. Raises `FleetError` with what is wrong with any of them."""
+    from sim.fleet.kube_objects import read_objects
+    from sim.fleet.load import text_of_file
+    from sim.fleet.problems import FleetError, Problem
+
+    found: list[Placed] = []
+    problems: list[Problem] = []
+    for file in dict.fromkeys(files):
+        try:
+            read = read_objects(text_of_file(file), source=file)
+        except FleetError as error:
+            problems += [
+                Problem(f"{file}: {each.path}" if each.path else file, each.reason) for each in error.problems
+            ]
+            continue
+        found += [each._replace(place=f"{file}: {each.place}") for each in read]
+    if problems:
+        raise FleetError(problems, source="import")
+    return found
+
+
+def _write(text: str, out: Path) -> None:
+    """The whole file or nothing."""
+    part = out.with_name(f".{out.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        _refuse(f"--out {out}: cannot be written: {error.strerror or error}")
 
 
 def _picture(loaded: LoadedFleet, path: Path) -> None:

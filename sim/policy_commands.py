@@ -23,16 +23,18 @@ def policies() -> None:
 @policies.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_command(as_json: bool) -> None:
-    """List the names of the catalogue and their parameters."""
+    """List the names of the catalogue, where they can be deployed, and their parameters."""
     from policies.catalogue import COMMON, POLICIES
     from sim.results import as_json as to_json
 
     if as_json:
         common = {name: list(values) for name, values in COMMON.items()}
+        deployments = _deployments()
         found: dict[str, Any] = {
             name: {
                 "summary": entry.summary,
                 "place": entry.place,
+                "deployment": deployments[name],
                 "parameters": {**common, **{key: list(values) for key, values in entry.options.items()}},
             }
             for name, entry in POLICIES.items()
@@ -41,6 +43,9 @@ def list_command(as_json: bool) -> None:
         return
     for line in table([[name, entry.summary] for name, entry in POLICIES.items()], right=False):
         say(line)
+    say("\nwhere they can be deployed (rehearse serve):")
+    for line in table([[f"  {name}", said] for name, said in _deployments().items()], right=False):
+        say(line)
     say("")
     say("every name takes, as in fifo:place=best-fit,per=queue:")
     for name, values in COMMON.items():
@@ -48,7 +53,17 @@ def list_command(as_json: bool) -> None:
     for name, entry in POLICIES.items():
         for key, values in entry.options.items():
             say(f"  {name}:{key}= {', '.join(values) or 'any value'}")
-    say("\na policy of your own: --policy package.module:Object")
+    say("\na policy of your own: --policy package.module:Object, or in any language --policy 'process:COMMAND'")
+
+
+def _deployments() -> dict[str, str]:
+    """Name -> where the policy can be deployed, without parameters."""
+    from policies.catalogue import POLICIES, Parts, make_policy
+    from policies.deployability import deployability
+    from sim.streams import Streams
+
+    parts = Parts(generator=Streams(0).generator)
+    return {name: deployability(make_policy(name, parts)).text for name in POLICIES}
 
 
 @policies.command()
@@ -98,7 +113,7 @@ def _check_conformance(policy: str, *, draws: bool) -> None:
         raise InputError("the conformance kit is not part of this installation; --reference DIR works") from None
     from policies.api import Policy
     from policies.catalogue import Parts
-    from sim.run import choose_policy
+    from sim.run import choose_policy, close_policy
     from sim.streams import Streams
 
     parts = Parts(generator=Streams(0).generator)
@@ -106,7 +121,7 @@ def _check_conformance(policy: str, *, draws: bool) -> None:
     def make() -> Policy:
         return choose_policy(policy, parts, oracle=True).policy
 
-    make()
+    close_policy(make())
     drawing = draws or "random" in policy.partition(":")[2]  # the placements that draw have it in their names
     findings = list(kit.check_policy(make, draws=drawing))
     for finding in findings:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from policies.api import PodGroup, Request
 from policies.framework.scoring import place_by_score
+from policies.kube.objects import ObjectError
+from policies.kube.terms import PodTerms
 from policies.nodes import NodeTable
 from policies.placement.best_fit import BestFit
 from policies.topology import Topology
 from sim.fleet.catalogue import catalogue
+from sim.fleet.kinds import device_kinds
+from sim.fleet.model import GENERIC
 from sim.rules import Split
+from sim.scheduling import read_scheduling
 from traces.job import JobRecord
+from traces.trace import TraceError
 
 
 class RequestMaker:
@@ -38,6 +44,7 @@ class RequestMaker:
             job.memory_mib,
             job.gpu_memory_mib,
             job.accelerators,
+            job.scheduling,
             pools,
         )
         known = self._known.get(key)
@@ -48,8 +55,9 @@ class RequestMaker:
         return known
 
     def _make(self, job: JobRecord, pools: tuple[str, ...] | None) -> Request:
-        models = self._models(job.accelerators)
-        shapes = self._shapes(job, pools, models)
+        models = models_of(self._topology, job.accelerators)
+        terms = _terms(job)
+        shapes = self._shapes(job, pools, models, terms)
         pods_in_all = sum(pods for pods, _ in shapes)
         gang = tuple(
             PodGroup(
@@ -66,22 +74,11 @@ class RequestMaker:
             device_memory_mib=job.gpu_memory_mib,
             accelerators=models,
             pools=pools,
+            terms=terms,
         )
 
-    def _models(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The models of the fleet that a record's names mean: by the name itself, else through the catalogue."""
-        of_fleet = self._topology.by_accelerator
-        meant: list[str] = []
-        for name in names:
-            if name in of_fleet:
-                meant.append(name)
-            else:
-                same = catalogue().canonical(name)
-                meant += [model for model in of_fleet if model and catalogue().canonical(model) == same] or [name]
-        return tuple(dict.fromkeys(meant))
-
     def _shapes(
-        self, job: JobRecord, pools: tuple[str, ...] | None, models: tuple[str, ...]
+        self, job: JobRecord, pools: tuple[str, ...] | None, models: tuple[str, ...], terms: PodTerms | None
     ) -> list[tuple[int, int]]:
         """(pods, devices per pod), larger pods first."""
         if job.pods is not None:
@@ -95,6 +92,7 @@ class RequestMaker:
             device_memory_mib=job.gpu_memory_mib,
             accelerators=models,
             pools=pools,
+            terms=terms,
         )
         sizes = [node.devices for number, node in enumerate(self._topology.nodes) if allowed >> number & 1]
         largest = max(max(sizes, default=1), 1)
@@ -111,6 +109,51 @@ class RequestMaker:
             room = self._empty.pods_everywhere(request, request.gang[0])
             return int(room.clip(max=request.gang[0].pods).sum()) >= request.gang[0].pods
         return place_by_score(BestFit(), request, self._empty, allowed) is not None
+
+
+def models_of(topology: Topology, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The models of the fleet that a record's names mean: by the name itself, else through the catalogue.
+
+    An extended resource (`nvidia.com/gpu`) means the nodes that have it, which `Topology.allowing` knows, and of a fleet that is
+    not of Kubernetes the models whose cards it counts, and cards about which nothing is known. A name that means no model stays.
+    """
+    of_fleet = [model for model in topology.by_accelerator if model]
+    meant: list[str] = []
+    for name in names:
+        if name in topology.by_accelerator:
+            meant.append(name)
+        elif device_kinds().counts_devices(name):
+            meant += [name, *(model for model in of_fleet if _counts(name, model, topology))]
+        else:
+            same = catalogue().canonical(name)
+            meant += [model for model in of_fleet if catalogue().canonical(model) == same] or [name]
+    return tuple(dict.fromkeys(meant))
+
+
+def is_there(topology: Topology, name: str) -> bool:
+    """Whether any server of the fleet has what a record calls by this name."""
+    meant = models_of(topology, (name,))
+    return any(each in topology.by_accelerator for each in meant) or any(
+        node.resource in meant for node in topology.nodes if node.resource
+    )
+
+
+def _counts(resource: str, model: str, topology: Topology) -> bool:
+    """Whether a resource counts the cards of a model, where no node says how Kubernetes counts them."""
+    if any(node.resource for node in topology.nodes if node.accelerator == model):
+        return False
+    kind = device_kinds().find(model)
+    return model == GENERIC or (kind is not None and resource in kind.resources)
+
+
+def _terms(job: JobRecord) -> PodTerms | None:
+    """The terms of each pod of a record. Raises `TraceError` where they cannot be read."""
+    if job.scheduling is None:
+        return None
+    try:
+        return read_scheduling(job.scheduling)
+    except ObjectError as error:
+        raise TraceError(f"job {job.job_id}: {error}") from error
 
 
 def _part(amount: int, devices: int, devices_in_all: int, pods_in_all: int) -> int:

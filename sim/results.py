@@ -22,8 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sim.causes.columns import CauseColumns, causes_arrow, causes_from_arrow
 from sim.jobs_table import JobsTable, from_arrow, jobs_arrow, records_arrow
 from sim.metrics.fragmentation import FillCurve, FragmentationOverTime
+from sim.servers_table import ServersTable, servers_arrow, servers_from_arrow
 from sim.timeline import Columns, Happened
 from traces.job import JobRecord
 from traces.trace import Rejection
@@ -36,6 +38,7 @@ REJECTIONS_LISTED: Final = 20
 
 MANIFEST, SUMMARY, JOBS, TIMELINE = "manifest.json", "summary.json", "jobs.parquet", "timeline.parquet"
 FILL, FRAGMENTATION, REJECTIONS = "fill.parquet", "fragmentation.parquet", "rejections.jsonl"
+SERVERS: Final = "servers.parquet"
 
 _SHARE_COLUMNS: Final = ("share_node", "share_devices", "share_pods", "share_group")
 
@@ -61,6 +64,10 @@ class Run:
     """Rows of the trace that are no records. Empty after reading: they stand in `rejections.jsonl`."""
     records: Sequence[JobRecord] = ()
     """Empty after reading."""
+    causes: CauseColumns | None = None
+    """What each job waited for, where that was asked for."""
+    servers: ServersTable | None = None
+    """None in a directory that an older version wrote."""
 
     @property
     def name(self) -> str:
@@ -169,13 +176,23 @@ def read_run(path: Path) -> Run:
     manifest = read_manifest(path)
     levels = manifest["inputs"]["cluster"]["levels"]
     try:
-        jobs = from_arrow(pq.read_table(path / JOBS), levels)
+        table = pq.read_table(path / JOBS)
+        jobs, causes = from_arrow(table, levels), causes_from_arrow(table)
         timeline = _timeline_from(pq.read_table(path / TIMELINE))
         fill = _named_columns(path / FILL, FillCurve)
         course = _named_columns(path / FRAGMENTATION, FragmentationOverTime)
+        servers = _servers(path / SERVERS, tuple(levels))
     except (OSError, KeyError, pa.ArrowException) as error:
         raise RunDirectoryError(f"{path}: is not a whole run directory: {error}") from error
-    return Run(manifest=manifest, jobs=jobs, timeline=timeline, fill=fill, fragmentation=course)
+    return Run(
+        manifest=manifest,
+        jobs=jobs,
+        timeline=timeline,
+        fill=fill,
+        fragmentation=course,
+        causes=causes,
+        servers=servers,
+    )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -208,7 +225,8 @@ def has_key(path: Path, key: str) -> bool:
 
 def _write_files(run: Run, path: Path, summary: Mapping[str, Any]) -> None:
     table = jobs_arrow(run.jobs, run.levels)
-    for name, column in records_arrow(run.records).items():
+    more = {} if run.causes is None else causes_arrow(run.causes, run.jobs.started)
+    for name, column in {**records_arrow(run.records), **more}.items():
         table = table.append_column(name, column)
     _write_parquet(table, path / JOBS)
     _write_parquet(_timeline_arrow(run.timeline), path / TIMELINE)
@@ -216,6 +234,8 @@ def _write_files(run: Run, path: Path, summary: Mapping[str, Any]) -> None:
         _write_parquet(pa.table(run.fill._asdict()), path / FILL)
     if run.fragmentation is not None:
         _write_parquet(pa.table(run.fragmentation._asdict()), path / FRAGMENTATION)
+    if run.servers is not None:
+        _write_parquet(servers_arrow(run.servers, run.levels), path / SERVERS)
     if run.rejections:
         lines = (json.dumps(rejection_data(each), ensure_ascii=False) + "\n" for each in run.rejections)
         (path / REJECTIONS).write_text("".join(lines), encoding="utf-8")
@@ -271,6 +291,10 @@ def _named_columns(path: Path, kind: Any) -> Any:
         return None
     table = pq.read_table(path)
     return kind(**{name: table[name].to_numpy() for name in kind._fields})
+
+
+def _servers(path: Path, levels: tuple[str, ...]) -> ServersTable | None:
+    return servers_from_arrow(pq.read_table(path), levels) if path.exists() else None
 
 
 def _move_into_place(made: Path, path: Path) -> None:

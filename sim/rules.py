@@ -11,6 +11,7 @@ Progress = Literal["keep", "lose"]
 Ties = Literal["job_id", "file", "random"]
 Decide = Literal["instant", "event"]
 Impossible = Literal["reject", "refuse"]
+Thinking = Literal["free", "fixed", "measured"]
 
 CHOICES = {
     "split": Split,
@@ -19,6 +20,7 @@ CHOICES = {
     "overrun": Overrun,
     "decide": Decide,
     "impossible": Impossible,
+    "thinking": Thinking,
 }
 """The rules that are one of a closed list."""
 
@@ -49,6 +51,10 @@ class Rules:
     """Passes only at multiples of this; None is whenever something happened."""
     impossible: Impossible = "reject"
     """A job that cannot fit the empty fleet: rejected with the reason, or the run refused."""
+    thinking: Thinking = "free"
+    """What a pass costs in simulated time: nothing, always the same, or the wall time that it took."""
+    thinking_ms: int = 0
+    """The cost of each pass, where it is fixed."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,5 +68,16 @@ class Rules:
         for name, value in (("checkpoint_ms", self.checkpoint_ms), ("cycle_ms", self.cycle_ms)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}: must be >= 1, got {value}")
+        self._check_thinking()
         if self.seed < 0:
             raise ValueError(f"seed: must be >= 0, got {self.seed}")
+
+    def _check_thinking(self) -> None:
+        if (self.thinking == "fixed") != (self.thinking_ms > 0):
+            raise ValueError(
+                f"thinking_ms: must be >= 1 where thinking is fixed, else 0; got {self.thinking_ms} with {self.thinking}"
+            )
+        if self.thinking != "free" and self.decide == "event":
+            raise ValueError("thinking: a pass that takes time and a pass after each event exclude each other")
+        if self.thinking != "free" and self.fill:
+            raise ValueError("thinking: a static fill has no clock that it could be charged to")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import platform
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from policies import catalogue
-from policies.api import Policy, Semantics
+from policies.api import ExternalPolicyError, Policy, Semantics
 from policies.catalogue import Parts
+from policies.deployability import deployability
 from policies.placement.fragmentation import TypicalPod
 from policies.topology import Topology
 from sim.engine import Engine, Outcome, PolicyError
+from sim.experiment.policy_spec import EXTENDER, PROCESS, parse_process
 from sim.fleet.load import LoadedFleet
 from sim.fleet.problems import did_you_mean
 from sim.fleet.table import queues_of, topology_of
@@ -26,6 +29,7 @@ from sim.metrics.fragmentation import FillCurve, FragmentationOverTime, fill_cur
 from sim.results import REJECTIONS_LISTED, SCHEMA, Run, check_sums, fingerprint, rejection_data
 from sim.rules import Rules
 from sim.semantics import as_data, run_semantics
+from sim.servers_table import servers_table
 from sim.streams import Streams
 from sim.world.choice import World
 from traces.trace import Trace
@@ -34,6 +38,14 @@ Progress = Callable[[int], None]
 """Told now and then how many jobs have ended."""
 
 VERSIONED: Final = ("rehearse", "numpy", "pyarrow", "simpy")
+
+
+class SchedulerConfig(Protocol):
+    """A KubeSchedulerConfiguration; see `sim.kube_configuration`."""
+
+    def into(self, parts: Parts) -> Parts:
+        """The parts with the configuration, and with its extenders. Raises `InputError`."""
+        ...
 
 
 class InputError(ValueError):
@@ -45,7 +57,7 @@ class ChosenPolicy(NamedTuple):
 
     policy: Policy
     origin: str
-    """`catalogue` or `module`."""
+    """`catalogue`, `module`, `process` or `extender`."""
     parameters: dict[str, str]
     semantics: Semantics
 
@@ -59,33 +71,39 @@ def replay(
     policy_seed: int | None = None,
     world: World | None = None,
     typical_pods: Sequence[TypicalPod] = (),
+    scheduler_config: SchedulerConfig | None = None,
     fragmentation: bool = True,
     progress: Progress | None = None,
     more: dict[str, Any] | None = None,
 ) -> Run:
     """Replay a trace on a fleet under a policy.
 
-    `policy` is a catalogue name with parameters or `package.module:Object`, and draws its random numbers from
-    `policy_seed`, else from the seed of the rules. `more` is merged into the manifest. A policy that breaks its
-    contract gives a run that is not complete and says why. Raises `InputError`.
+    `policy` is as `choose_policy` reads it, and draws its random numbers from `policy_seed`, else from the seed of the
+    rules. `more` is merged into the manifest. A policy that breaks its contract gives a run that is not complete and
+    says why. Raises `InputError`.
     """
     topology = topology_of(loaded.fleet)
     rules = rules or Rules()
     streams = Streams(rules.seed if policy_seed is None else policy_seed)
     parts = Parts(generator=streams.generator, typical_pods=tuple(typical_pods))
+    if scheduler_config is not None:
+        parts = scheduler_config.into(parts)
+    decided = (world or World()).decided(loaded.fleet)
     chosen = choose_policy(policy, parts, oracle=rules.oracle)
     if chosen.semantics.peeks:
         rules = replace(rules, oracle=True)
-    decided = (world or World()).decided(loaded.fleet)
-    engine = Engine(
-        trace.records,
-        topology,
-        chosen.policy,
-        rules=rules,
-        queues=queues_of(loaded.fleet),
-        speed=decided.speed_model(topology),
-    )
-    outcome, message = _run_to_its_end(engine, progress)
+    try:
+        engine = Engine(
+            trace.records,
+            topology,
+            chosen.policy,
+            rules=rules,
+            queues=queues_of(loaded.fleet),
+            speed=decided.speed_model(topology),
+        )
+        outcome, message = _run_to_its_end(engine, progress)
+    finally:
+        close_policy(chosen.policy)
     jobs = jobs_table(outcome, topology, fill=rules.fill)
     if not rules.fill:
         check_sums(jobs, outcome.held_milli_ms)
@@ -102,6 +120,7 @@ def replay(
         fill=fill,
         rejections=trace.rejections,
         records=trace.records,
+        servers=servers_table(topology),
     )
 
 
@@ -126,9 +145,21 @@ def _fragmentation(
 
 
 def choose_policy(spec: str, parts: Parts, *, oracle: bool = False) -> ChosenPolicy:
-    """The policy that `spec` describes. Raises `InputError` if it is unknown, or peeks without the oracle."""
+    """The policy that `spec` describes; `close_policy` it after its run.
+
+    `spec` is a catalogue name with parameters, `package.module:Object`, `process:` and the words of a command, or `extender:`
+    and a KubeSchedulerConfiguration. Raises `InputError` if it is unknown, or peeks without the oracle.
+    """
     name, _, rest = spec.partition(":")
-    if rest and "=" not in rest and name not in catalogue.POLICIES:
+    if name == PROCESS:
+        policy, parameters = _process(spec, oracle=oracle)
+        origin = "process"
+    elif name == EXTENDER:
+        from sim.extended_policy import extended_policy
+
+        policy, parameters = extended_policy(spec, parts)
+        origin = "extender"
+    elif rest and "=" not in rest and name not in catalogue.POLICIES:
         policy, origin, parameters = _imported(spec), "module", dict[str, str]()
     else:
         try:
@@ -137,17 +168,52 @@ def choose_policy(spec: str, parts: Parts, *, oracle: bool = False) -> ChosenPol
         except ValueError as error:  # unknown, or parts that do not go together
             raise InputError(str(error)) from error
     try:
+        semantics = _semantics(spec, policy, may_peek=oracle or origin == "catalogue")
+    except InputError:
+        close_policy(policy)
+        raise
+    return ChosenPolicy(policy, origin, parameters, semantics)
+
+
+def close_policy(policy: Policy) -> None:
+    """Tell a policy that its run is over, if it wants to know. Raises `InputError` if that fails."""
+    close = getattr(policy, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except Exception as error:
+        name = getattr(policy, "name", "") or type(policy).__name__
+        raise InputError(f"--policy {name}: its close() failed: {type(error).__name__}: {error}") from error
+
+
+def _semantics(spec: str, policy: Policy, *, may_peek: bool) -> Semantics:
+    try:
         semantics = policy.semantics()
     except Exception as error:
         raise InputError(f"--policy {spec}: its semantics() failed: {type(error).__name__}: {error}") from error
     if not isinstance(semantics, Semantics):
         raise InputError(f"--policy {spec}: semantics() must give a policies.api.Semantics, got {semantics!r}")
-    if semantics.peeks and origin == "module" and not oracle:
+    if semantics.peeks and not may_peek:
         raise InputError(
             f"--policy {spec}: it reads true run times, which no scheduler has; --oracle grants them, and the"
             " report says so"
         )
-    return ChosenPolicy(policy, origin, parameters, semantics)
+    return semantics
+
+
+def _process(spec: str, *, oracle: bool) -> tuple[Policy, dict[str, str]]:
+    """A policy in another process, which has shaken hands."""
+    from policies.serving.process import ProcessPolicy
+
+    try:
+        asked = parse_process(spec)
+        policy = ProcessPolicy(
+            asked.command, name=asked.name or spec, timeout_ms=asked.timeout_ms, cwd=asked.cwd, oracle=oracle
+        )
+    except (ValueError, ExternalPolicyError) as error:
+        raise InputError(f"--policy {spec}: {error}") from error
+    return policy, {"command": shlex.join(asked.command), "timeout": f"{asked.timeout_ms}ms"}
 
 
 def _imported(spec: str) -> Policy:
@@ -188,7 +254,10 @@ def _said(
     return {
         "rehearse_run": SCHEMA,
         "policy": {"spec": spec, "origin": chosen.origin, "parameters": chosen.parameters, **as_data(said)},
-        "semantics": run_semantics(said, rules, world),
+        "semantics": {
+            **run_semantics(said, rules, world),
+            "deployment": deployability(chosen.policy, said).text,
+        },
         "rules": asdict(rules),
         "world": world.as_data(),
         "seed": rules.seed,

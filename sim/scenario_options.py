@@ -30,7 +30,9 @@ _OPTIONS: Final = (
     ),
     click.option("--ties", metavar="job_id|file|random", help="Order within a millisecond. [default: job_id]"),
     click.option("--fill/--no-fill", default=None, help="Static fill: file order, no departures, no retry."),
+    click.option("--causes/--no-causes", default=None, help="Also tell why each job waited."),
     click.option("--typical-pods", metavar="FILE", help="Pod list that gives the mix for fragmentation."),
+    click.option("--scheduler-config", metavar="FILE", help="KubeSchedulerConfiguration that kube-default follows."),
     click.option("--speed", type=_SWITCH, help="Accelerators change run times. [default: auto]"),
     click.option("--locality", type=_SWITCH, help="Distance changes run times. [default: auto]"),
     click.option("--speed-table", metavar="FILE", help="Speeds of cards by family, instead of the built-in ones."),
@@ -42,6 +44,7 @@ _OPTIONS: Final = (
     click.option("--decide", type=click.Choice(get_args(Decide)), help="When passes run. [default: instant]"),
     click.option("--cycle", metavar="TIME", help="Passes only at multiples of this, such as 30s."),
     click.option("--impossible", type=click.Choice(["reject", "refuse"]), help="Jobs that fit nowhere."),
+    click.option("--thinking", metavar="free|measured|TIME", help="What a pass costs. [default: free]"),
     click.option("--strict", is_flag=True, help="Refuse to run if the check finds an error."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
 )
@@ -67,7 +70,10 @@ def scenario_of(scenario_file: Path | None, flags: dict[str, Any]) -> Scenario:
     base = read_scenario(scenario_file).model_dump(exclude_unset=True) if scenario_file is not None else {}
     rules = dict(base.get("rules", {}))
     rules.update((key, given.pop(key)) for key in _RULES if key in given)
-    _write_durations(rules, "checkpoint", "restart", "cycle")
+    _write_durations(rules, "checkpoint", "restart", "cycle", "thinking")
+    _write_durations(base, "warm_up", "drain")
+    if "trace" in given:
+        base.pop("traces", None)
     for each in base.get("slow", []):
         _write_durations(each, "at", "until")
     missing = [f"--{key}" for key in ("trace", "cluster") if key not in given and key not in base]

@@ -22,6 +22,12 @@ OVERRUN: Final = {
     "kill": "a job that outruns its estimate is killed",
     "requeue": "a job that outruns its estimate waits again, asking for twice the time",
 }
+THINKING: Final = {
+    "free": "a pass takes no simulated time",
+    "fixed": "each pass takes {} ms: what it starts begins its work then, and the next pass is not before",
+    "measured": "MEASURED: a pass takes the wall time that it took, so that no two runs need be the same; what it starts"
+    " begins its work then, and the next pass is not before",
+}
 
 
 def run_semantics(policy: Semantics, rules: Rules, world: World) -> dict[str, str]:
@@ -37,6 +43,7 @@ def run_semantics(policy: Semantics, rules: Rules, world: World) -> dict[str, st
         "tie order": TIES[rules.ties],
         "cut of a gang": SPLIT[rules.split],
         "decisions": _decisions(rules),
+        "thinking": THINKING[rules.thinking].format(rules.thinking_ms),
         "after a preemption": _after_preemption(rules),
         "overrun": OVERRUN[rules.overrun],
         "true run times": _oracle(policy, rules),

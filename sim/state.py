@@ -44,7 +44,7 @@ class JobState:
     """What it holds now; None while it waits. What follows is meaningful while it runs."""
     start_ms: int
     overhead_ms: int
-    """Time from its start in which it pays for its restart and does no work."""
+    """Time from its start in which it pays for its restart, and for the thinking, and does no work."""
     expected_end_ms: int | None
     speed_ppm: int
     worked_at_ms: int
@@ -93,6 +93,10 @@ class State:
         self.requests = RequestMaker(topology, rules.split, {name: queue.pools for name, queue in queues.items()})
         self._request_of = self.requests.request
         self._oracle = rules.oracle
+        self._first_ms = 0
+        """What a first start costs on its devices before the work begins."""
+        self._restart_ms = rules.restart_ms
+        """What every other start costs."""
         self.arrived = 0
         self.ended = 0
         self._held = 0
@@ -127,7 +131,7 @@ class State:
         sim = self.view
         now = sim.now_ms
         sim.pending.remove(view)
-        overhead = self.rules.restart_ms if view.preemptions else 0
+        overhead = self._restart_ms if view.preemptions else self._first_ms
         expected = view.estimate_ms
         if expected is not None:
             expected = now + overhead + max(expected - view.attained_ms, 0)
@@ -148,6 +152,11 @@ class State:
         if speed_ppm == PPM and job.work < 0:
             return now + overhead + job.record.run_ms
         return now + overhead - (-job.left() // speed_ppm)
+
+    def charge_starts(self, thinking_ms: int) -> None:
+        """From now on each start costs this much on its devices, beside what a restart costs."""
+        self._first_ms = thinking_ms
+        self._restart_ms = self.rules.restart_ms + thinking_ms
 
     def finish(self, job: JobState, how: int = FINISH) -> None:
         """A running job ends: its work is done, or it is killed."""

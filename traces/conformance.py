@@ -143,7 +143,7 @@ def _every_line_counts(trace_format: TraceFormat, sample: Path) -> Iterator[str]
     """
     with open_bytes(sample) as stream:
         content = stream.read()
-    if content.startswith(b"PAR1") or content.lstrip().startswith(b"["):
+    if content.startswith(b"PAR1") or content.lstrip().startswith((b"[", b"{")):
         return
     last = content.rstrip(b"\n").rsplit(b"\n", maxsplit=1)[-1]
     with tempfile.TemporaryDirectory() as folder:

@@ -6,8 +6,10 @@ scheduler may know. All quantities are integers in the unit that ends their name
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 DEVICE_MILLI = 1000
@@ -71,6 +73,8 @@ class JobRecord:
     outcome: str = "unknown"
     recorded_start_ms: int | None = None
     family: str | None = None
+    scheduling: str | None = None
+    """What Kubernetes knows of each pod beyond the rest: a Pod object with what scheduling reads, as JSON."""
     extra: Mapping[str, str] | None = field(default=None, compare=True)
     """Columns of the file that this schema does not know, kept as text."""
 
@@ -108,8 +112,18 @@ def _problems(job: JobRecord) -> Iterator[FieldProblem]:
         yield from _outside("recorded_start_ms", job.recorded_start_ms, 0, TIME_MS_MAX)
     if job.pods is not None:
         yield from _pods_problems(job)
+    if job.scheduling is not None and not _is_json_object(job.scheduling):
+        yield FieldProblem("scheduling", f"must be a JSON object, got {str(job.scheduling)[:40]!r}")
     if job.outcome not in OUTCOMES:
         yield FieldProblem("outcome", f"must be one of {', '.join(OUTCOMES)}, got {job.outcome!r}")
+
+
+@lru_cache(maxsize=4096)
+def _is_json_object(text: object) -> bool:
+    try:
+        return isinstance(text, str) and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _pods_problems(job: JobRecord) -> Iterator[FieldProblem]:

@@ -35,6 +35,45 @@ def elements(path: Path) -> Iterator[tuple[int, Any]]:
         raise fail(path, source.line, "there is text after the end of the JSON array")
 
 
+def elements_of(path: Path, key: str) -> Iterator[tuple[int, Any]]:
+    """Each element of the array that a JSON object has under `key`, and its line; the other members are passed over.
+
+    Raises `TraceError` with file and line: no such array, syntax, truncated, or whatever `text_chunks` finds.
+    """
+    source = _Source(path)
+    if source.next_char() != "{":
+        raise fail(path, source.line, f"must be a JSON object with a list under {key!r}")
+    source.skip(1)
+    found = False
+    while source.next_char() != "}":
+        name = source.element()
+        if not isinstance(name, str) or source.next_char() != ":":
+            raise fail(path, source.line, "expected the name of a member and a colon: not JSON, or truncated")
+        source.skip(1)
+        if name == key and source.next_char() == "[":
+            found = True
+            source.skip(1)
+            if source.next_char() == "]":
+                source.skip(1)
+            else:
+                yield from _elements(source)
+        else:
+            source.next_char()
+            source.element()
+        if source.next_char() != ",":
+            break
+        source.skip(1)
+        if source.next_char() == "}":
+            raise fail(path, source.line, "expected another member after a comma: not JSON")
+    if source.next_char() != "}":
+        raise fail(path, source.line, "expected , or } after a member of the object: not JSON, or truncated")
+    source.skip(1)
+    if source.next_char():
+        raise fail(path, source.line, "there is text after the end of the JSON object")
+    if not found:
+        raise fail(path, source.line, f"has no list under {key!r}")
+
+
 def _elements(source: _Source) -> Iterator[tuple[int, Any]]:
     while True:
         source.next_char()

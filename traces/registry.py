@@ -11,6 +11,7 @@ from traces.formats import (
     canonical,
     helios,
     helios_slice,
+    k8s_pods,
     openb,
     philly_joined,
     philly_log,
@@ -36,6 +37,7 @@ _LISTED: tuple[TraceFormat, ...] = (
     helios_slice.FORMAT,
     openb.FORMAT,
     slurm_sacct.FORMAT,
+    k8s_pods.FORMAT,
     simple_seconds.FORMAT,
 )
 
@@ -46,6 +48,7 @@ FAMILIES = MappingProxyType(
     {
         "philly": ("philly-joined", "philly-log", "philly-pollux", "rfold"),
         "lingjun": ("rfold",),
+        "kubernetes": ("k8s-pods",),
         "sacct": ("slurm-sacct",),
         "slurm": ("slurm-sacct",),
         "venus": ("helios-slice",),

@@ -24,9 +24,10 @@ OPTIONAL_COLUMNS = (
     "outcome",
     "recorded_start_ms",
     "family",
+    "scheduling",
 )
 
 COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 
-TEXT_COLUMNS = frozenset({"job_id", "accelerators", "user", "queue", "outcome", "family"})
+TEXT_COLUMNS = frozenset({"job_id", "accelerators", "user", "queue", "outcome", "family", "scheduling"})
 """The others hold integers."""

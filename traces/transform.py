@@ -73,7 +73,7 @@ def resample_days(records: Sequence[JobRecord], days: int, rng: np.random.Genera
 
 
 def anonymise(records: Iterable[JobRecord], key: str) -> list[JobRecord]:
-    """The same jobs under keyed hashes of job id, user and queue, without unknown columns, which may name people.
+    """The same jobs under keyed hashes of job id, user and queue, without scheduling and unknown columns, which may name people.
 
     Equal names stay equal under one key, and no name can be tried out without the key (BLAKE2b). The order of equal
     submissions by id changes with the names. Raises `ValueError` for an empty key.
@@ -87,6 +87,7 @@ def anonymise(records: Iterable[JobRecord], key: str) -> list[JobRecord]:
             job_id=_hashed(secret, "j", job.job_id),
             user=None if job.user is None else _hashed(secret, "u", job.user),
             queue=None if job.queue is None else _hashed(secret, "q", job.queue),
+            scheduling=None,
             extra=None,
         )
         for job in records
@@ -127,5 +128,12 @@ def _on_cpus(job: JobRecord) -> JobRecord:
     cores = -(-job.cpu_milli // DEVICE_MILLI)
     pods = job.pods if job.pods and cores % job.pods == 0 else None
     return replace(
-        job, gpu_count=cores, gpu_milli=DEVICE_MILLI, pods=pods, gpu_memory_mib=None, cpu_milli=0, accelerators=()
+        job,
+        gpu_count=cores,
+        gpu_milli=DEVICE_MILLI,
+        pods=pods,
+        gpu_memory_mib=None,
+        cpu_milli=0,
+        accelerators=(),
+        scheduling=None,
     )

@@ -27,10 +27,19 @@ class PerQueue(Policy):
     def decide(self, view: ClusterView) -> Iterator[Action]:
         """Queue after queue."""
         for name in view.pending.queue_names():
-            cycle = self._cycles.get(name)
-            if cycle is None:
-                cycle = self._cycles[name] = self._make()
-            yield from cycle.decide(QueueScope(view, name))
+            yield from self.cycle_of(name).decide(QueueScope(view, name))
+
+    def cycle_of(self, queue: str) -> Policy:
+        """The cycle of one queue."""
+        cycle = self._cycles.get(queue)
+        if cycle is None:
+            cycle = self._cycles[queue] = self._make()
+        return cycle
+
+    def close(self) -> None:
+        """The run is over, for each cycle."""
+        for cycle in self._cycles.values():
+            cycle.close()
 
     def semantics(self) -> Semantics:
         """As the cycle's, for each queue apart."""

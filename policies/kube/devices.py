@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -36,3 +36,10 @@ class DeviceKinds:
         """The model, where only one has this resource."""
         kinds = self._of_resource.get(resource, ())
         return kinds[0] if len(kinds) == 1 else None
+
+    def same_cards(self, resources: Sequence[str]) -> str | None:
+        """The usual one of several resources that count the same cards (`kunlunxin.com/xpu`, `.../vxpu`); None if they do not."""
+        for kind in self._of_resource.get(resources[0], ()):
+            if all(resource in kind.resources for resource in resources):
+                return min(resources, key=kind.resources.index)
+        return None

@@ -16,10 +16,11 @@ Extenders that are not interested in a pod are not called for it at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from policies.kube.pods import Pod
+from policies.topology import Node
 
 SCORE_SCALE: Final = 10
 """kube-scheduler's 0..100 over the extenders' 0..10."""
@@ -65,6 +66,10 @@ class Extender(Protocol):
     """True where kube-scheduler makes anew the nodes that pass this filter and loses the pods on them: in-tree scores by
     resources then see empty nodes. So it is with `nodeCacheCapable: false` since v1.34 (kubernetes#141781)."""
 
+    def know(self, nodes: Iterable[Node], pods: Mapping[str, Pod]) -> None:
+        """The nodes of the cluster, and the pods on them by uid (live). Called before all else, and for another cluster again."""
+        ...
+
     def is_interested(self, pod: Pod) -> bool:
         """Whether it is called for this pod (`managedResources`)."""
         ...
@@ -83,6 +88,10 @@ class Extender(Protocol):
 
     def bind(self, pod: Pod, node: str) -> None:
         """Bind the pod."""
+        ...
+
+    def close(self) -> None:
+        """The run is over: give back connections. It may be called again afterwards, for another run."""
         ...
 
 

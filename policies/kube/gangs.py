@@ -40,9 +40,9 @@ QUEUE_LABELS: Final = (
 
 def gang_of(spec: Json, labels: Mapping[str, str], annotations: Mapping[str, str]) -> GangRef | None:
     """The gang that a pod names, or None."""
-    native = text(mapping(spec.get("schedulingGroup")).get("podGroupName"))
     said = {**annotations, **labels}
     size = _size(said.get(SIZE))
+    native = native_gang(spec)
     if native:
         return GangRef(native, size)
     for key, size_key in (
@@ -56,6 +56,14 @@ def gang_of(spec: Json, labels: Mapping[str, str], annotations: Mapping[str, str
         if said.get(key):
             return GangRef(said[key], _size(said.get(size_key)) or size)
     return None
+
+
+def native_gang(spec: Json) -> str:
+    """The gang in Kubernetes' own words: a PodGroup (1.36), or a pod group of a Workload (1.35); the empty text without one."""
+    group = text(mapping(spec.get("schedulingGroup")).get("podGroupName"))
+    workload = mapping(spec.get("workloadRef"))
+    parts = (workload.get("name"), workload.get("podGroup"), workload.get("podGroupReplicaKey"))
+    return group or "/".join(text(part) for part in parts if part)
 
 
 def queue_of(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:

@@ -1,18 +1,31 @@
 """Node objects of Kubernetes -> servers, as simulator and production drivers see them.
 
-Devices are the extended resource that counts whole cards. The model is the one that a label of the node names, else the only
-card with that resource, else `generic`. CPU is rounded down to milli-cores and memory to MiB; `Node.allocatable` keeps the
-exact amounts.
+Devices are the cards that their plugin registers, else the extended resource that counts them. The model is the one that a label
+of the node names, else the registry, else the only card with that resource, else `generic`. Amounts are those that kube-scheduler
+counts with, which it rounds up; memory in MiB is rounded down, and `Node.allocatable` has it in bytes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from policies.kube.devices import DeviceKind, DeviceKinds
-from policies.kube.objects import Fault, Json, ObjectError, items, labels_of, mapping, text
-from policies.kube.quantity import parse_quantity
+from policies.kube.objects import (
+    Fault,
+    Json,
+    ObjectError,
+    amounts,
+    annotations_of,
+    items,
+    labels_of,
+    mapping,
+    text,
+)
+from policies.kube.registry import RegisteredDevice, registered_devices
+from policies.kube.shapes import NODE, fits, misfits
+from policies.kube.sharing import not_modelled
 from policies.kube.terms import Taint
 from policies.topology import DEVICES_MAX, Node
 
@@ -28,6 +41,9 @@ MODEL_LABELS: Final = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "no
 MEMORY_LABEL: Final = "nvidia.com/gpu.memory"
 """The label that gives the memory of one card in MiB."""
 
+_VENDOR: Final = re.compile(r"^(?:(?:NVIDIA|Tesla|AMD|MLU|DCU)[ _-]+)+")
+"""What plugins and labels put before the name of a card."""
+
 NOWHERE: Final = "unlabelled"
 """The domain of a node without the label of a level that other nodes have."""
 
@@ -37,17 +53,33 @@ def read_node(item: Json, kinds: DeviceKinds, levels: Mapping[str, str] = LEVELS
 
     Raises `ObjectError` with everything that is wrong.
     """
+    return read_server(item, kinds, levels).node
+
+
+class Server(NamedTuple):
+    """A node and its cards, as far as their plugin registers them; a device has the number of its place."""
+
+    node: Node
+    cards: tuple[RegisteredDevice, ...] = ()
+
+
+def read_server(item: Json, kinds: DeviceKinds, levels: Mapping[str, str] = LEVELS) -> Server:
+    """As `read_node`, with the registered cards: with them `devices_held` tells which devices a pod holds."""
+    if not fits(item, NODE):
+        raise ObjectError(_named(item), [*misfits(item, NODE)])
     name = text(mapping(item.get("metadata")).get("name"))
     faults: list[Fault] = [] if name else [Fault("metadata.name", "is required")]
-    allocatable = _exact(mapping(mapping(item.get("status")).get("allocatable")), faults)
+    allocatable = amounts(mapping(item.get("status")).get("allocatable"), "status.allocatable", faults)
     labels = labels_of(item)
-    resource, devices = _devices(allocatable, kinds, faults)
-    accelerator, memory_mib = _model(resource, labels, kinds) if resource else (None, None)
+    resource = _resource(allocatable, kinds, faults)
+    cards = registered_devices(name, resource, annotations_of(item), allocatable, faults) if resource else ()
+    devices = _device_count(resource, allocatable, cards, faults)
+    accelerator, memory_mib = _model(resource, labels, cards, kinds) if devices else (None, None)
     if faults:
-        raise ObjectError(f"node {name or '?'}", faults)
+        raise ObjectError(_named(item), faults)
     spec = mapping(item.get("spec"))
     memory = allocatable.get("memory")
-    return Node(
+    node = Node(
         name=name,
         pool=accelerator or "cpu",
         accelerator=accelerator,
@@ -57,7 +89,7 @@ def read_node(item: Json, kinds: DeviceKinds, levels: Mapping[str, str] = LEVELS
         memory_mib=None if memory is None else memory >> 20,
         max_pods=allocatable.get("pods"),
         domains=domains_of(labels, tuple(levels.values())),
-        resource=resource,
+        resource=resource if devices else "",
         labels=labels,
         taints=tuple(
             Taint(text(each.get("key")), text(each.get("value")), text(each.get("effect")))
@@ -66,6 +98,14 @@ def read_node(item: Json, kinds: DeviceKinds, levels: Mapping[str, str] = LEVELS
         unschedulable=spec.get("unschedulable") is True,
         allocatable=tuple(sorted(allocatable.items())),
     )
+    return Server(node, cards)
+
+
+def notes_of(item: Json) -> tuple[str, ...]:
+    """What a Node object says and a server does not, in words."""
+    allocatable = amounts(mapping(item.get("status")).get("allocatable"), "", [])
+    there = [name for name in not_modelled(allocatable) if allocatable[name]]
+    return tuple(f"{name} is not modelled: its devices are not counted" for name in there)
 
 
 def domains_of(labels: Mapping[str, str], level_labels: Sequence[str]) -> tuple[str, ...]:
@@ -74,45 +114,52 @@ def domains_of(labels: Mapping[str, str], level_labels: Sequence[str]) -> tuple[
     return tuple("/".join(reversed(path[rank:])) for rank in range(len(path)))
 
 
-def _exact(found: Json, faults: list[Fault]) -> dict[str, int]:
-    """What pods may take: CPU in milli-cores, the rest whole, rounded down."""
-    amounts: dict[str, int] = {}
-    for name, quantity in found.items():
-        try:
-            exact = parse_quantity(str(quantity))
-        except ValueError as error:
-            faults.append(Fault(f"status.allocatable.{name}", str(error)))
-            continue
-        amounts[name] = int((exact * 1000 if name == "cpu" else exact) // 1)
-    return amounts
+def _named(item: Json) -> str:
+    return f"node {text(mapping(item.get('metadata')).get('name')) or '?'}"
 
 
-def _devices(allocatable: Mapping[str, int], kinds: DeviceKinds, faults: list[Fault]) -> tuple[str, int]:
-    """The resource that counts the devices of the node, and how many there are."""
-    counts = {name: allocatable[name] for name in kinds.resources if allocatable.get(name)}
-    if len(counts) > 1:
+def _resource(allocatable: Mapping[str, int], kinds: DeviceKinds, faults: list[Fault]) -> str:
+    """The resource that counts the devices of the node; empty without one."""
+    counts = [name for name in kinds.resources if allocatable.get(name)]
+    usual = counts[0] if len(counts) == 1 else kinds.same_cards(counts) if counts else ""
+    if usual is None:
         faults.append(Fault("status.allocatable", f"has several kinds of devices: {', '.join(counts)}"))
-    if not counts:
-        return "", 0
-    resource, count = next(iter(counts.items()))
+    return usual or ""
+
+
+def _device_count(
+    resource: str, allocatable: Mapping[str, int], cards: Sequence[RegisteredDevice], faults: list[Fault]
+) -> int:
+    count = len(cards) or allocatable.get(resource, 0)
     if count > DEVICES_MAX:
         reason = f"must be at most {DEVICES_MAX}, got {count}; a sharing plugin may multiply what it counts"
         faults.append(Fault(f"status.allocatable.{resource}", reason))
-    return resource, count
+    return count
 
 
-def _model(resource: str, labels: Mapping[str, str], kinds: DeviceKinds) -> tuple[str, int | None]:
+def _model(
+    resource: str, labels: Mapping[str, str], cards: Sequence[RegisteredDevice], kinds: DeviceKinds
+) -> tuple[str, int | None]:
     """Model and memory in MiB of one device."""
-    kind = _kind(resource, labels, kinds)
+    kind = _kind(resource, labels, cards, kinds)
     named = labels.get(MEMORY_LABEL, "")
-    memory = int(named) if named.isascii() and named.isdigit() and 0 < len(named) <= 12 else 0
-    return kind.accelerator, memory or kind.memory_mib
+    labelled = int(named) if named.isascii() and named.isdigit() and 0 < len(named) <= 12 else 0
+    registered = min((card.memory_mib for card in cards), default=0)
+    return kind.accelerator, registered or labelled or kind.memory_mib
 
 
-def _kind(resource: str, labels: Mapping[str, str], kinds: DeviceKinds) -> DeviceKind:
-    for label in MODEL_LABELS:
-        value = labels.get(label, "").strip()
-        if value:
-            bare = value.removeprefix("NVIDIA-").removeprefix("Tesla-")
-            return kinds.find(value) or kinds.find(bare) or DeviceKind(value, (resource,))
-    return kinds.sole(resource) or DeviceKind(GENERIC, (resource,))
+def _kind(
+    resource: str, labels: Mapping[str, str], cards: Sequence[RegisteredDevice], kinds: DeviceKinds
+) -> DeviceKind:
+    labelled = [value for label in MODEL_LABELS if (value := labels.get(label, "").strip())]
+    registered = [card.model for card in cards[:1] if card.model]
+    for name in (*labelled, *registered):
+        known = kinds.find(name) or kinds.find(_VENDOR.sub("", name))
+        if known is not None:
+            return known
+    if labelled:
+        return DeviceKind(labelled[0], (resource,))
+    sole = kinds.sole(resource)
+    if sole is None and registered:
+        return DeviceKind(_VENDOR.sub("", registered[0]) or GENERIC, (resource,))
+    return sole or DeviceKind(GENERIC, (resource,))

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from policies.kube.quantity import parse_quantity
+from policies.kube.quantity import milli_of, up
 
 Json = Mapping[str, Any]
 
 EMPTY: Final[Json] = {}
+
+AMOUNT_MAX: Final = 2**53
+"""Above this an amount is a slip of the pen, and sums of it would leave 64-bit integers."""
 
 
 class Fault(NamedTuple):
@@ -31,15 +34,19 @@ class ObjectError(ValueError):
         self.faults = tuple(faults)
         super().__init__(f"{what}: " + "; ".join(str(fault) for fault in faults))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # because: ValueError would call __init__ with its text alone when a worker sends it back
+        return (ObjectError, (self.what, self.faults))
+
 
 def mapping(value: object) -> Json:
     """The object, or an empty one for anything else (Kubernetes writes null and leaves out)."""
-    return value if isinstance(value, Mapping) else EMPTY
+    return value if isinstance(value, dict) else EMPTY
 
 
 def items(value: object) -> list[Json]:
     """The objects of a list; anything else counts as none."""
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -77,19 +84,63 @@ def time_ms(value: object) -> int | None:
         return None
     try:
         at = datetime.fromisoformat(value)
-    except ValueError:
+        return None if at.tzinfo is None else round(at.timestamp() * 1000)
+    except (ValueError, OverflowError):
         return None
-    return None if at.tzinfo is None else round(at.timestamp() * 1000)
 
 
-def amounts(value: object, path: str, faults: list[Fault]) -> dict[str, int]:
-    """A list of resources in the units of `policies.kube.terms`, rounded up; what cannot be read goes to `faults`."""
+def milli_amounts(value: object, path: str, faults: list[Fault]) -> dict[str, int]:
+    """A list of resources in thousandths, as the API server rounds them; what it would refuse goes to `faults`.
+
+    It refuses what is no quantity, what is negative, and parts of what is counted (`nvidia.com/gpu`, `pods`).
+    """
     found: dict[str, int] = {}
     for name, quantity in mapping(value).items():
         try:
-            exact = parse_quantity(str(quantity))
+            milli = milli_of(quantity.strip() if isinstance(quantity, str) else _quantity(quantity))
         except ValueError as error:
             faults.append(Fault(f"{path}.{name}", str(error)))
             continue
-        found[name] = -int(-(exact * 1000 if name == "cpu" else exact) // 1)
+        if milli < 0:
+            faults.append(Fault(f"{path}.{name}", f"must not be negative, got {shown(quantity)}"))
+        elif milli % 1000 and is_counted(name):
+            faults.append(Fault(f"{path}.{name}", f"must be a whole number, got {shown(quantity)}"))
+        elif milli > AMOUNT_MAX and in_units(name, milli) > AMOUNT_MAX:
+            faults.append(Fault(f"{path}.{name}", f"is too large: {in_units(name, milli)}"))
+        else:
+            found[name] = milli
     return found
+
+
+def amounts(value: object, path: str, faults: list[Fault]) -> dict[str, int]:
+    """The same in the units of `policies.kube.terms`, rounded up."""
+    return {name: in_units(name, milli) for name, milli in milli_amounts(value, path, faults).items()}
+
+
+def in_units(name: str, milli: int) -> int:
+    """An amount in thousandths as a scheduler counts it: CPU in milli-cores, the rest whole, rounded up."""
+    return milli if name == "cpu" else up(milli, 1000)
+
+
+def is_counted(name: str) -> bool:
+    """Whether a resource comes in whole numbers only: pods, and all that is not Kubernetes' own."""
+    return name == "pods" or ("/" in name and "kubernetes.io/" not in name)
+
+
+def shown(value: object) -> str:
+    """A value as a message may print it."""
+    printed = repr(value)
+    return printed if len(printed) <= 40 else printed[:37] + "..."
+
+
+def _quantity(value: object) -> str:
+    """The text of a quantity that is not text: a number stands for its text, and null for nothing."""
+    if value is None:
+        return "0"
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (isinstance(value, int) and abs(value) >> 512)
+    ):
+        raise ValueError(f"must be a quantity such as 96, 95500m or 1.5Gi, got {shown(value)}")
+    return str(value)

@@ -1,22 +1,29 @@
 """Pod objects of Kubernetes -> what scheduling needs of them.
 
-Amounts are those that kube-scheduler counts: the larger of what the containers want together (sidecars with them) and what each
-init container wants with the sidecars before it, and the overhead. A container without requests has its limits for them.
+`policies.kube.amounts` counts what it takes of a node, `policies.kube.sharing` what of a device. What has another form than
+Kubernetes gives it is refused, with its path; null is absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from policies.kube.amounts import (
+    NONZERO_CPU_MILLI,
+    NONZERO_MEMORY_BYTES,
+    PodAmounts,
+    is_sidecar,
+    pod_amounts,
+)
 from policies.kube.devices import DeviceKinds
 from policies.kube.gangs import GangRef, gang_of, queue_of
 from policies.kube.objects import (
+    EMPTY,
     Fault,
     Json,
     ObjectError,
-    amounts,
     annotations_of,
     items,
     labels_of,
@@ -33,14 +40,29 @@ from policies.kube.selectors import (
     read_spread,
     read_tolerations,
 )
-from policies.kube.sharing import WHOLE, SharedDevice, share_of
+from policies.kube.shapes import POD, POD_SPEC, fits, misfits
+from policies.kube.sharing import (
+    SHARING,
+    WHOLE,
+    Asked,
+    SharedDevice,
+    asked_otherwise,
+    largest,
+    not_modelled,
+    share_of,
+)
 from policies.kube.terms import HostPort, PodTerms
 
-NONZERO_CPU_MILLI: Final = 100
-"""What scores count for a container that asks for no CPU."""
-
-NONZERO_MEMORY_BYTES: Final = 200 << 20
-"""What scores count for a container that asks for no memory."""
+__all__ = [
+    "ENDED",
+    "ESTIMATE",
+    "FAMILY",
+    "NONZERO_CPU_MILLI",
+    "NONZERO_MEMORY_BYTES",
+    "Pod",
+    "read_pod",
+    "read_terms",
+]
 
 ESTIMATE: Final = "rehearse/estimate-seconds"
 """Annotation with the run time that the user expects; `activeDeadlineSeconds` stands for it."""
@@ -49,6 +71,8 @@ FAMILY: Final = "rehearse/family"
 """Annotation or label with the family of the model that the job trains or serves."""
 
 ENDED: Final = ("Succeeded", "Failed")
+
+_NVIDIA: Final = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +107,8 @@ class Pod:
     user: str | None = None
     estimate_ms: int | None = None
     family: str | None = None
+    notes: tuple[str, ...] = ()
+    """What it asks for and this says nothing of, in words."""
 
     @property
     def key(self) -> str:
@@ -97,31 +123,27 @@ class Pod:
 
 def read_pod(item: Json, kinds: DeviceKinds) -> Pod:
     """The pod of one Pod object. Raises `ObjectError` with everything that is wrong."""
+    if not fits(item, POD):
+        raise ObjectError(_named(item), [*misfits(item, POD)])
     metadata, spec, status = (mapping(item.get(part)) for part in ("metadata", "spec", "status"))
     faults: list[Fault] = []
     name = text(metadata.get("name"))
     if not name:
         faults.append(Fault("metadata.name", "is required"))
-    if not isinstance(item.get("spec"), dict):
+    if not spec:
         faults.append(Fault("spec", "is required"))
     labels, annotations = labels_of(item), annotations_of(item)
     namespace = text(metadata.get("namespace")) or "default"
-    terms = read_terms(spec, labels=labels, namespace=namespace, faults=faults)
-    requests = dict(terms.requests)
-    counted = [resource for resource in kinds.resources if requests.get(resource)]
-    if len(counted) > 1:
-        faults.append(Fault("spec.containers", f"ask for several kinds of devices: {', '.join(counted)}"))
-    resource = counted[0] if counted else ""
-    share, share_faults = share_of(requests, resource)
-    faults += share_faults
+    amounts = pod_amounts(spec, faults, status)
+    resource, devices, share = _devices(amounts, annotations, kinds, faults)
     if faults:
-        raise ObjectError(f"pod {namespace}/{name or '?'}", faults)
+        raise ObjectError(_named(item), faults)
     return Pod(
         name=name,
         namespace=namespace,
         uid=text(metadata.get("uid")) or f"{namespace}/{name}",
-        terms=terms,
-        devices=requests.get(resource, 0),
+        terms=_terms(spec, amounts, labels, namespace),
+        devices=devices,
         resource=resource,
         share=share,
         priority=whole(spec.get("priority"), 0),
@@ -139,6 +161,7 @@ def read_pod(item: Json, kinds: DeviceKinds) -> Pod:
         user=annotations.get("rehearse/user") or labels.get("rehearse/user"),
         estimate_ms=_estimate_ms(spec, annotations),
         family=annotations.get(FAMILY) or labels.get(FAMILY),
+        notes=_notes(spec, amounts.requests),
     )
 
 
@@ -147,16 +170,29 @@ def read_terms(
 ) -> PodTerms:
     """The terms of a PodSpec. What is wrong goes to `faults`, or raises `ObjectError` where no list is given."""
     found: list[Fault] = [] if faults is None else faults
-    affinity = mapping(spec.get("affinity"))
-    requests, cpu, memory = _requests(spec, found)
+    if fits(spec, POD_SPEC):
+        amounts = pod_amounts(spec, found)
+    else:
+        found += misfits(spec, POD_SPEC, "spec")
+        spec, amounts = EMPTY, pod_amounts(EMPTY, found)
     if found and faults is None:
         raise ObjectError("pod", found)
+    return _terms(spec, amounts, labels, namespace)
+
+
+def _named(item: Json) -> str:
+    metadata = mapping(item.get("metadata"))
+    return f"pod {text(metadata.get('namespace')) or 'default'}/{text(metadata.get('name')) or '?'}"
+
+
+def _terms(spec: Json, amounts: PodAmounts, labels: Mapping[str, str], namespace: str) -> PodTerms:
+    affinity = mapping(spec.get("affinity"))
     return PodTerms(
         namespace=namespace,
         labels=tuple(sorted(labels.items())),
-        requests=tuple(sorted((name, amount) for name, amount in requests.items() if amount)),
-        nonzero_cpu_milli=cpu,
-        nonzero_memory_bytes=memory,
+        requests=tuple(sorted((name, amount) for name, amount in amounts.requests.items() if amount)),
+        nonzero_cpu_milli=amounts.nonzero_cpu_milli,
+        nonzero_memory_bytes=amounts.nonzero_memory_bytes,
         node_selector=tuple(
             sorted((key, value) for key, value in mapping(spec.get("nodeSelector")).items() if isinstance(value, str))
         ),
@@ -164,79 +200,64 @@ def read_terms(
         preferred=read_preferred_nodes(affinity),
         tolerations=read_tolerations(spec.get("tolerations")),
         spread=read_spread(spec.get("topologySpreadConstraints")),
-        near=read_pod_terms(affinity, "podAffinity"),
-        away=read_pod_terms(affinity, "podAntiAffinity"),
-        preferred_pods=read_preferred_pods(affinity),
+        near=read_pod_terms(affinity, "podAffinity", labels),
+        away=read_pod_terms(affinity, "podAntiAffinity", labels),
+        preferred_pods=read_preferred_pods(affinity, labels),
         host_ports=_host_ports(spec),
         images=tuple(text(each.get("image")) for each in items(spec.get("containers")) if each.get("image")),
         may_preempt=spec.get("preemptionPolicy") != "Never",
     )
 
 
-def _requests(spec: Json, faults: list[Fault]) -> tuple[dict[str, int], int, int]:
-    """What the pod takes; and its CPU and memory as scores count them."""
-    plain = _effective(spec, faults, nonzero=False)
-    padded = _effective(spec, [], nonzero=True)
-    overhead = amounts(spec.get("overhead"), "spec.overhead", faults)
-    whole_pod = mapping(spec.get("resources"))
-    stated = {
-        **amounts(whole_pod.get("limits"), "spec.resources.limits", faults),
-        **amounts(whole_pod.get("requests"), "spec.resources.requests", faults),
-    }
-    for requests in (plain, padded):
-        requests.update({name: amount for name, amount in stated.items() if name in ("cpu", "memory")})
-        _add(requests, overhead)
-    return plain, padded.get("cpu", 0), padded.get("memory", 0)
+def _devices(
+    amounts: PodAmounts, annotations: Mapping[str, str], kinds: DeviceKinds, faults: list[Fault]
+) -> tuple[str, int, SharedDevice]:
+    """Resource, number and share of the devices that a pod holds."""
+    requests = amounts.requests
+    counted = [name for name in requests if kinds.counts_devices(name) and requests[name]]
+    if len(counted) > 1:
+        faults.append(Fault("spec.containers", f"ask for several kinds of devices: {', '.join(counted)}"))
+    if not counted:
+        asked = asked_otherwise(requests, annotations) or _uncounted(requests)
+        return asked or ("", 0, WHOLE)
+    resource = counted[0]
+    shares = []
+    for container in amounts.containers:
+        if container.get(resource):
+            share, found = share_of(container, resource)
+            shares.append(share)
+            faults += (Fault(f"spec.containers: {path}", reason) for path, reason in found)
+    return resource, requests[resource], largest(shares)
 
 
-def _effective(spec: Json, faults: list[Fault], *, nonzero: bool) -> dict[str, int]:
-    running: dict[str, int] = {}
-    for place, container in enumerate(items(spec.get("containers"))):
-        _add(running, _container(container, f"spec.containers[{place}]", faults, nonzero=nonzero))
-    sidecars: dict[str, int] = {}
-    starting: dict[str, int] = {}
-    for place, container in enumerate(items(spec.get("initContainers"))):
-        wanted = _container(container, f"spec.initContainers[{place}]", faults, nonzero=nonzero)
-        if container.get("restartPolicy") == "Always":
-            _add(running, wanted)
-            _add(sidecars, wanted)
-            wanted = dict(sidecars)
-        else:
-            _add(wanted, sidecars)
-        for name, amount in wanted.items():
-            starting[name] = max(starting.get(name, 0), amount)
-    return {name: max(running.get(name, 0), starting.get(name, 0)) for name in {**running, **starting}}
+def _uncounted(requests: Mapping[str, int]) -> Asked | None:
+    """A part of one NVIDIA card, asked for without the count: HAMi's webhook puts in 1."""
+    rule = SHARING[_NVIDIA]
+    if not any(requests.get(name) for name in (rule.memory, rule.percent, rule.cores)):
+        return None
+    return Asked(_NVIDIA, 1, share_of(requests, _NVIDIA)[0])
 
 
-def _container(container: Json, path: str, faults: list[Fault], *, nonzero: bool) -> dict[str, int]:
-    resources = mapping(container.get("resources"))
-    found = {
-        **amounts(resources.get("limits"), f"{path}.resources.limits", faults),
-        **amounts(resources.get("requests"), f"{path}.resources.requests", faults),
-    }
-    if nonzero:
-        found.setdefault("cpu", NONZERO_CPU_MILLI)
-        found.setdefault("memory", NONZERO_MEMORY_BYTES)
-    return found
-
-
-def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
+def _notes(spec: Json, requests: Mapping[str, int]) -> tuple[str, ...]:
+    notes = [f"{name} is not modelled: its devices are not counted" for name in not_modelled(requests)]
+    if spec.get("resourceClaims"):
+        notes.append("resourceClaims are not modelled: devices that they claim are not counted")
+    return tuple(notes)
 
 
 def _host_ports(spec: Json) -> tuple[HostPort, ...]:
-    ports: Iterable[Json] = (
-        port for container in items(spec.get("containers")) for port in items(container.get("ports"))
+    """The ports of the host that containers and sidecars take; with the host's network, all of their ports."""
+    host = spec.get("hostNetwork") is True
+    sidecars = (each for each in items(spec.get("initContainers")) if is_sidecar(each))
+    ports = (
+        (whole(port.get("hostPort"), 0) or (whole(port.get("containerPort"), 0) if host else 0), port)
+        for container in (*items(spec.get("containers")), *sidecars)
+        for port in items(container.get("ports"))
     )
     return tuple(
-        HostPort(
-            whole(port.get("hostPort"), 0),
-            text(port.get("protocol")) or "TCP",
-            text(port.get("hostIP")) or HostPort(0).ip,
-        )
-        for port in ports
-        if whole(port.get("hostPort"), 0) > 0
+        HostPort(number, text(port.get("protocol")) or "TCP", text(port.get("hostIP")) or HostPort(0).ip)
+        for number, port in ports
+        if number > 0
     )
 
 

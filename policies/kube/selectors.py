@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from policies.kube.objects import Json, items, mapping, text, texts, whole
+from collections.abc import Mapping
+
+from policies.kube.objects import EMPTY, Json, items, mapping, text, texts, whole
 from policies.kube.terms import (
     NodeTerm,
     PodAffinityTerm,
@@ -13,6 +15,8 @@ from policies.kube.terms import (
     Toleration,
     WeightedPodAffinity,
 )
+
+_EVERYTHING = Selector()
 
 
 def read_requirements(value: object) -> tuple[Requirement, ...]:
@@ -27,6 +31,8 @@ def read_selector(value: object) -> Selector | None:
     """A label selector; None where there is none (which selects nothing)."""
     if not isinstance(value, dict):
         return None
+    if not value:
+        return _EVERYTHING
     exact = tuple(
         Requirement(key, "In", (each,))
         for key, each in sorted(mapping(value.get("matchLabels")).items())
@@ -78,7 +84,7 @@ def read_spread(value: object) -> tuple[SpreadConstraint, ...]:
             max_skew=whole(each.get("maxSkew"), 1),
             hard=each.get("whenUnsatisfiable") != "ScheduleAnyway",
             selector=read_selector(each.get("labelSelector")),
-            min_domains=each["minDomains"] if isinstance(each.get("minDomains"), int) else None,
+            min_domains=whole(each.get("minDomains"), 0) or None,
             node_affinity_policy=text(each.get("nodeAffinityPolicy")) or "Honor",
             node_taints_policy=text(each.get("nodeTaintsPolicy")) or "Ignore",
             match_label_keys=texts(each.get("matchLabelKeys")),
@@ -87,28 +93,45 @@ def read_spread(value: object) -> tuple[SpreadConstraint, ...]:
     )
 
 
-def read_pod_terms(affinity: Json, kind: str) -> tuple[PodAffinityTerm, ...]:
-    """The required terms of `podAffinity` or `podAntiAffinity`."""
+def read_pod_terms(affinity: Json, kind: str, labels: Mapping[str, str] = EMPTY) -> tuple[PodAffinityTerm, ...]:
+    """The required terms of `podAffinity` or `podAntiAffinity`. `labels` are the pod's own, for `matchLabelKeys`."""
     wanted = mapping(affinity.get(kind)).get("requiredDuringSchedulingIgnoredDuringExecution")
-    return tuple(_pod_term(each) for each in items(wanted))
+    return tuple(_pod_term(each, labels) for each in items(wanted))
 
 
-def read_preferred_pods(affinity: Json) -> tuple[WeightedPodAffinity, ...]:
+def read_preferred_pods(affinity: Json, labels: Mapping[str, str] = EMPTY) -> tuple[WeightedPodAffinity, ...]:
     """The preferred terms between pods; those of anti-affinity with negative weight."""
+    if not affinity:
+        return ()
     found = []
     for kind, sign in (("podAffinity", 1), ("podAntiAffinity", -1)):
         wanted = mapping(affinity.get(kind)).get("preferredDuringSchedulingIgnoredDuringExecution")
         found += [
-            WeightedPodAffinity(sign * whole(each.get("weight"), 0), _pod_term(mapping(each.get("podAffinityTerm"))))
+            WeightedPodAffinity(
+                sign * whole(each.get("weight"), 0), _pod_term(mapping(each.get("podAffinityTerm")), labels)
+            )
             for each in items(wanted)
         ]
     return tuple(found)
 
 
-def _pod_term(value: Json) -> PodAffinityTerm:
+def _pod_term(value: Json, labels: Mapping[str, str]) -> PodAffinityTerm:
     return PodAffinityTerm(
         topology_key=text(value.get("topologyKey")),
-        selector=read_selector(value.get("labelSelector")),
+        selector=_with_label_keys(read_selector(value.get("labelSelector")), value, labels),
         namespaces=texts(value.get("namespaces")),
         namespace_selector=read_selector(value.get("namespaceSelector")),
     )
+
+
+def _with_label_keys(selector: Selector | None, term: Json, labels: Mapping[str, str]) -> Selector | None:
+    """The selector with `matchLabelKeys` and `mismatchLabelKeys` worked in, as the API server does when a pod is made."""
+    if selector is None:
+        return None
+    more = tuple(
+        each
+        for keys, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn"))
+        for key in texts(term.get(keys))
+        if key in labels and (each := Requirement(key, operator, (labels[key],))) not in selector.requirements
+    )
+    return Selector(selector.requirements + more) if more else selector

@@ -7,10 +7,10 @@ whole and without disruption budgets or a grace period; the driver's scenario sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from policies.api import Action, ClusterView, JobView, Placement, Preempt, RunningJob, Semantics, Start
+from policies.api import Action, ClusterView, JobView, NodeSet, Placement, Preempt, RunningJob, Semantics, Start
 from policies.framework.cycle import Cycle
 from policies.preemption.room import make_room
 
@@ -46,10 +46,20 @@ class PreemptPriority(Cycle):
         return self.admission is not None and not self.admission.allowed(job, view)
 
     def _victims(self, job: JobView, view: ClusterView) -> tuple[list[RunningJob], Placement] | None:
-        lower = [running for running in view.running if running.job.priority < job.priority]
-        lower.sort(key=lambda running: (running.job.priority, -running.start_ms, -running.job.arrival))
         within = None if self.admission is None else self.admission.allowed(job, view)
+        return self.victims(job, view.running, view, within)
+
+    def victims(
+        self, job: JobView, candidates: Iterable[RunningJob], view: ClusterView, within: NodeSet | None = None
+    ) -> tuple[list[RunningJob], Placement] | None:
+        """Who of the candidates must go so that the job fits, and where; None if it does not fit even so."""
+        lower = [running for running in candidates if self.may_take(job, running)]
+        lower.sort(key=lambda running: (running.job.priority, -running.start_ms, -running.job.arrival))
         return make_room(job.request, lower, view, self.placer, within)
+
+    def may_take(self, job: JobView, running: RunningJob) -> bool:
+        """Whether a waiting job may take the place of a running one at all."""
+        return running.job.priority < job.priority
 
     def semantics(self) -> Semantics:
         """What this policy means."""

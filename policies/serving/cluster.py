@@ -3,8 +3,7 @@
 Whoever drives it (an extender, a scheduler of its own, the replay of a journal) tells it of every Node and Pod object that
 comes, changes or goes, and of what it has decided itself. It asks nobody and knows no clock. One thread only.
 
-A pod that is bound or assumed holds its devices, CPU and memory. Which devices, only the node knows: the closest idle ones
-stand for them. Nodes are numbered by name.
+A pod that is bound or assumed holds its devices, CPU and memory. Nodes are numbered by name.
 """
 
 from __future__ import annotations
@@ -13,18 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from policies.api import DEVICE_MILLI, JobView, NodeSet, Placement, QueueView, Request, RunningJob, Share
+from policies.api import JobView, NodeSet, Placement, QueueView, RunningJob, Share
 from policies.feasibility import why_not
 from policies.kube.devices import DeviceKinds
 from policies.kube.nodes import LEVELS, read_node
 from policies.kube.objects import Json, ObjectError, mapping, text
 from policies.kube.pods import Pod, read_pod
 from policies.kube.sharing import WHOLE
-from policies.nodes import NodeLedger, NodeTable
+from policies.nodes import NodeTable
 from policies.queues import JobPool
 from policies.running import RunningTable
-from policies.serving.units import REST, Hold, Shape, ShapeError, Shapes, Unit, unit_name
-from policies.topology import Node, Topology
+from policies.serving.holdings import Holdings, Place
+from policies.serving.shapes import Shape, ShapeError, job_view, members
+from policies.serving.units import REST, Hold, Unit, gang_name, same_to_policies, unit_name
+from policies.topology import Node
 
 
 class Assignment(NamedTuple):
@@ -35,21 +36,15 @@ class Assignment(NamedTuple):
 
 
 class PlacementError(ValueError):
-    """A policy placed a job where it does not fit, or one that does not wait."""
-
-
-class _Held(NamedTuple):
-    """What the held pods of a unit take of the ledger, and what policies see of it."""
-
-    takes: list[tuple[Request, Placement]]
-    runs: list[RunningJob]
+    """A policy placed a job where it does not fit, or speaks of one that does not wait or run."""
 
 
 class Cluster:
     """See the module. A `policies.api.ClusterView`.
 
-    `ours` says which waiting pods are this scheduler's to place; `levels` leads from a level to its node label, narrow to wide;
-    `labels` keeps the labels of pods for policies that look at other pods.
+    `ours` says which waiting pods are this scheduler's to place, `shown` which running pods policies see and may preempt (the
+    places of the others are taken all the same), and `held_back` why a waiting pod must not be decided on, or nothing. `levels`
+    leads from a level to its node label, narrow to wide; `labels` keeps the labels of pods for policies that look at other pods.
     """
 
     def __init__(
@@ -57,6 +52,8 @@ class Cluster:
         kinds: DeviceKinds,
         *,
         ours: Callable[[Pod], bool] = lambda _: True,
+        shown: Callable[[Pod], bool] = lambda _: True,
+        held_back: Callable[[Pod], str] = lambda _: "",
         levels: Mapping[str, str] = LEVELS,
         queues: Mapping[str, QueueView] | None = None,
         labels: bool = False,
@@ -68,24 +65,27 @@ class Cluster:
         }
         self.releases = 0
         self.starts = 0
+        self.changes = 0
+        """How often anything changed that a decision may depend on."""
         self.faults: dict[str, str] = {}
         """Object -> what is wrong with it, or why it cannot be placed yet: nothing is passed over in silence."""
         self._kinds = kinds
         self._ours = ours
+        self._held_back = held_back
         self._levels = dict(levels)
         self._labels = labels
         self._nodes: dict[str, Node] = {}
-        self._number: dict[str, int] = {}
         self._units: dict[str, Unit] = {}
         self._unit_of: dict[str, str] = {}
         self._group_sizes: dict[str, int] = {}
         self._waits: dict[str, Shape] = {}
-        self._held: dict[str, _Held] = {}
         self._arrivals = 0
         self._stale = True
-        self._topology = Topology(())
-        self._ledger = NodeLedger(self._topology)
-        self._shapes = Shapes(self._topology, labels=labels)
+        self._leaving: dict[str, dict[str, Place]] = {}
+        """Node -> uid -> who was preempted there and is not gone yet."""
+        self._holdings = Holdings(
+            self.running, self.queues, self.faults, levels=self._levels, labels=labels, shown=shown
+        )
 
     # -- the view --------------------------------------------------------------------------------------------
 
@@ -96,18 +96,29 @@ class Cluster:
 
     @now_ms.setter
     def now_ms(self, now_ms: int) -> None:
+        """Set by the driver."""
         self.running.now_ms = max(now_ms, self.running.now_ms)
 
     @property
     def nodes(self) -> NodeTable:
         """The servers with what is left of each."""
         self.settle()
-        return self._ledger
+        return self._holdings.ledger
 
     def settle(self) -> None:
         """Take changes of nodes into account. A driver calls it before each pass; it is cheap if nothing changed."""
-        if self._stale:
-            self._rebuild()
+        if not self._stale:
+            return
+        for unit in self._units.values():
+            self._holdings.give_back(unit)
+        self._holdings.reset(self._nodes)
+        self._stale = False
+        self.releases += 1
+        # because: those that know their devices keep them, and the others take what is left
+        for unit in sorted(self._units.values(), key=_guesses):
+            self._holdings.take(unit, self.now_ms)
+        for unit in self._units.values():
+            self._wait(unit)
 
     # -- what the API server says -----------------------------------------------------------------------------
 
@@ -118,17 +129,22 @@ class Cluster:
         try:
             node = read_node(item, self._kinds, self._levels)
         except ObjectError as error:
-            self.faults[f"node {name}"] = str(error)
             self.delete_node(name)
+            self.faults[f"node {name}"] = str(error)
             return
         if self._nodes.get(name) != node:
             self._nodes[name] = node
-            self._stale = True
+            self._nodes_changed()
 
     def delete_node(self, name: str) -> None:
         """A node is gone. Its pods stay until they are said to be gone too."""
+        self.faults.pop(f"node {name}", None)
         if self._nodes.pop(name, None) is not None:
-            self._stale = True
+            self._nodes_changed()
+
+    def _nodes_changed(self) -> None:
+        self._stale = True
+        self.changes += 1
 
     def set_pod(self, item: Json) -> Pod | None:
         """A Pod object was added or changed; the pod, or None if it cannot be read (see `faults`)."""
@@ -138,8 +154,8 @@ class Cluster:
         try:
             pod = read_pod(item, self._kinds)
         except ObjectError as error:
-            self.faults[key] = str(error)
             self.delete_pod(text(meta.get("uid")))
+            self.faults[key] = str(error)
             return None
         self.put(pod)
         return pod
@@ -156,23 +172,33 @@ class Cluster:
             self._arrivals += 1
             unit = self._units[name] = Unit(name, self._arrivals)
         before, hold = unit.pods.get(pod.uid), unit.holds.get(pod.uid)
+        same = before is not None and same_to_policies(before, pod, labels=self._labels)
         self._unit_of[pod.uid] = name
         unit.pods[pod.uid] = pod
-        if pod.gang is not None:
-            unit.size = self._group_sizes.get(name) or pod.gang.size or (unit.size if before else None)
-        if pod.node and hold is not None and hold.node == pod.node:
+        size, unit.size = unit.size, self._size(unit)
+        same = same and size == unit.size
+        if not same:
+            unit.parked = ""
+        if pod.uid in unit.leaving:
+            if pod.node:
+                unit.leaving[pod.uid] = unit.leaving[pod.uid]._replace(assumed=False)
+            if same:
+                return
+        elif pod.node and hold is not None and hold.node == pod.node:
             unit.holds[pod.uid] = hold._replace(assumed=False)
-            if before is not None and before.terms == pod.terms:
+            if same:
                 return  # because: that it is bound where it was assumed to be changes nothing
             self._give_back(unit)
         elif pod.node:
             self._give_back(unit)
+            self._drop(unit, pod.uid)
             unit.holds[pod.uid] = Hold(pod.node, 0, pod.started_ms or self.now_ms, assumed=False)
         elif hold is not None and not hold.assumed:
-            self._give_back(unit)
-            del unit.holds[pod.uid]
-        elif before == pod:
+            self._drop(unit, pod.uid)
+        elif same:
             return
+        elif hold is not None:
+            self._give_back(unit)
         self._apply(unit)
 
     def delete_pod(self, uid: str) -> None:
@@ -181,22 +207,40 @@ class Cluster:
         if name is None:
             return
         unit = self._units[name]
-        if uid in unit.holds:
-            self._give_back(unit)
-            del unit.holds[uid]
+        self._drop(unit, uid)
+        self._left(unit, uid)
         self.faults.pop(f"pod {unit.pods.pop(uid).key}", None)
+        unit.parked = ""
+        unit.size = self._size(unit)
         self._apply(unit)
         if not unit.pods:
             del self._units[name]
 
     def set_group(self, namespace: str, name: str, size: int) -> None:
         """The gang's own object says how many pods must start together."""
-        key = f"{namespace}/{name}"
-        self._group_sizes[key] = size
+        self._group_changed(gang_name(namespace, name), size)
+
+    def delete_group(self, namespace: str, name: str) -> None:
+        """The gang's own object is gone: its pods say how many they are, or nobody does."""
+        self._group_changed(gang_name(namespace, name), None)
+
+    def _group_changed(self, key: str, size: int | None) -> None:
+        if size is None:
+            self._group_sizes.pop(key, None)
+        else:
+            self._group_sizes[key] = size
         unit = self._units.get(key)
-        if unit is not None and unit.size != size:
-            unit.size = size
+        if unit is not None and unit.size != self._size(unit):
+            unit.size = self._size(unit)
+            unit.parked = ""
             self._apply(unit)
+
+    def _size(self, unit: Unit) -> int | None:
+        """How many pods must start together; None while nobody says."""
+        said = [pod.gang.size for pod in unit.pods.values() if pod.gang is not None and pod.gang.size is not None]
+        if any(pod.gang is not None for pod in unit.pods.values()):
+            return self._group_sizes.get(unit.name) or max(said, default=None)
+        return 1
 
     # -- what was decided ---------------------------------------------------------------------------------------
 
@@ -206,42 +250,114 @@ class Cluster:
         shape = self._waits.get(job_id)
         if shape is None:
             raise PlacementError(f"{job_id} does not wait")
-        fault = why_not(shape.request, placement, self._ledger)
+        fault = why_not(shape.request, placement, self._holdings.ledger)
         if fault is not None:
             raise PlacementError(f"{job_id}: {fault}")
         unit = self._units[job_id.removesuffix(REST)]
-        self._give_back(unit, counted=False)
-        found = []
-        for pod, node, mask in _members(shape, placement):
-            name = self._topology.nodes[node].name
-            unit.holds[pod.uid] = Hold(name, mask, self.now_ms, assumed=True)
+        nodes = self._holdings.topology.nodes
+        found: list[Assignment] = []
+        holds: dict[str, Hold] = {}
+        for pod, node, mask in members(shape, placement):
+            name = nodes[node].name
+            same_node = [other.pod for other in found if other.node == name]
+            fault = self._holdings.lacking(pod, name, same_node, self._leaving.get(name, {}))
+            if fault:
+                raise PlacementError(f"{job_id}: {fault}")
+            holds[pod.uid] = Hold(name, mask, self.now_ms, assumed=True)
             found.append(Assignment(pod, name))
+        self._give_back(unit, counted=False)
+        unit.holds.update(holds)
         self._apply(unit)
         self.starts += 1
         return found
 
+    def assume_pod(self, uid: str, node: str) -> None:
+        """Another scheduler is about to bind a pod that waits: it holds its place from now on, whether it fits or not."""
+        self.settle()
+        unit = self._units.get(self._unit_of.get(uid, ""))
+        if unit is None or uid in unit.holds or uid in unit.leaving:
+            return
+        self._give_back(unit, counted=False)
+        unit.holds[uid] = Hold(node, 0, self.now_ms, assumed=True)
+        self._apply(unit)
+        self.starts += 1
+
     def forget(self, uid: str) -> None:
         """An assumed pod could not be bound: it waits again. A pod that the API server says is bound stays where it is."""
         unit = self._units.get(self._unit_of.get(uid, ""))
-        hold = None if unit is None else unit.holds.get(uid)
-        if unit is not None and hold is not None and hold.assumed:
-            self._give_back(unit)
-            del unit.holds[uid]
+        if unit is None:
+            return
+        if uid in unit.holds and unit.holds[uid].assumed:
+            self._drop(unit, uid)
+        elif uid in unit.leaving and unit.leaving[uid].assumed:
+            self._left(unit, uid)
+        else:
+            return
+        self._apply(unit)
+
+    def leave(self, job_id: str) -> list[Assignment]:
+        """A running job is preempted: policies see its places as free, but they are its own until its pods are gone.
+
+        Raises `PlacementError`, and nothing changed.
+        """
+        self.settle()
+        unit, pods = self._running_pods(job_id)
+        if unit is None or job_id not in self.running:
+            raise PlacementError(f"{job_id} does not run")
+        self._give_back(unit)
+        found = []
+        for pod in pods:
+            hold = unit.leaving[pod.uid] = unit.holds.pop(pod.uid)
+            self._leaving.setdefault(hold.node, {})[pod.uid] = Place(pod, hold)
+            found.append(Assignment(pod, hold.node))
+        self._apply(unit)
+        return found
+
+    def stay(self, uid: str) -> None:
+        """A pod that was to leave does not: it holds its place again."""
+        unit = self._units.get(self._unit_of.get(uid, ""))
+        hold = None if unit is None else unit.leaving.get(uid)
+        if unit is None or hold is None:
+            return
+        self._left(unit, uid)
+        self._give_back(unit, counted=False)
+        unit.holds[uid] = hold
+        self._apply(unit)
+
+    def park(self, job_id: str, reason: str) -> None:
+        """A waiting job is not decided on until it changes, or `unpark` is called."""
+        unit = self._units.get(job_id.removesuffix(REST))
+        if unit is not None:
+            unit.parked = reason
             self._apply(unit)
+
+    def unpark(self, job_id: str, reason: str) -> None:
+        """A job that is parked for this reason waits like any other."""
+        unit = self._units.get(job_id.removesuffix(REST))
+        if unit is not None and unit.parked == reason:
+            self.park(job_id, "")
 
     # -- questions ------------------------------------------------------------------------------------------------
 
     def pods_of(self, job_id: str) -> list[Pod]:
         """The pods of a job that waits or runs."""
-        unit = self._units.get(job_id.removesuffix(REST))
-        if unit is None:
-            return []
-        return unit.waiting if job_id in self._waits else unit.held
+        shape = self._waits.get(job_id)
+        if shape is not None:
+            return sorted((pod for group in shape.groups for pod in group), key=lambda pod: pod.key)
+        return self._running_pods(job_id)[1]
+
+    def job_of(self, unit: str) -> JobView | None:
+        """The job of a unit that waits, or None."""
+        return self.pending.get(unit) or self.pending.get(f"{unit}{REST}")
 
     def known(self, uid: str) -> Pod | None:
         """The pod with this uid, or None."""
         unit = self._units.get(self._unit_of.get(uid, ""))
         return None if unit is None else unit.pods.get(uid)
+
+    def unit_of(self, uid: str) -> Unit | None:
+        """What a pod is part of, or None."""
+        return self._units.get(self._unit_of.get(uid, ""))
 
     def hold_of(self, uid: str) -> Hold | None:
         """Where a pod is, or None."""
@@ -250,26 +366,52 @@ class Cluster:
 
     def running_of(self, uid: str) -> RunningJob | None:
         """The running job that a pod is part of, or None."""
-        held = self._held.get(self._unit_of.get(uid, ""))
-        if held is None:
+        for running, pods in self._holdings.runs_of(self._unit_of.get(uid, "")):
+            if any(pod.uid == uid for pod in pods):
+                return running
+        return None
+
+    def alone(self, uid: str) -> RunningJob | None:
+        """A pod by itself as a running job, with what it truly holds; None if it holds nothing on a node that is known."""
+        pod, hold, running = self.known(uid), self.hold_of(uid), self.running_of(uid)
+        node = None if hold is None else self.number_of(hold.node)
+        if pod is None or hold is None or running is None or node is None:
             return None
-        name = self._unit_of[uid]
-        return held.runs[0] if held.runs[0].job.job_id == name else self.running.jobs.get(f"{name}/{uid}")
+        if hold.devices.bit_count() != pod.devices:
+            pod = replace(pod, devices=hold.devices.bit_count(), share=WHOLE)
+        job = self.view_of(pod)._replace(arrival=running.job.arrival)
+        return RunningJob(job, (Share(node, hold.devices),), hold.start_ms, None)
+
+    def blockers(self, uid: str) -> set[str]:
+        """Who was preempted and still has what this assumed pod was given: it must not be bound before they are gone."""
+        pod, hold = self.known(uid), self.hold_of(uid)
+        leaving = {} if hold is None else self._leaving.get(hold.node, {})
+        if pod is None or hold is None or not leaving:
+            return set()
+        self.settle()
+        return self._holdings.blockers(pod, hold, leaving)
 
     def view_of(self, pod: Pod) -> JobView:
         """A single pod as a job, whether it is known here or not."""
         self.settle()
-        return self._view(pod.key, self._arrivals + 1, [pod], self._shapes.shape([pod]).request)
+        request = self._holdings.shapes.shape([pod]).request
+        return job_view(pod.key, self._arrivals + 1, [pod], request, self.now_ms)
 
     def number_of(self, node: str) -> int | None:
         """The number of a node in `nodes`, or None if it is not known."""
         self.settle()
-        return self._number.get(node)
+        return self._holdings.number.get(node)
+
+    def numbers_of(self, names: Iterable[str]) -> list[int]:
+        """The number of each node in `nodes`; -1 where it is not known."""
+        self.settle()
+        number_of = self._holdings.number.get
+        return [number_of(name, -1) for name in names]
 
     def set_of(self, names: Iterable[str]) -> NodeSet:
         """The nodes with these names as a set; names that are not known are left out."""
         self.settle()
-        number = self._number
+        number = self._holdings.number
         found = 0
         for name in names:
             at = number.get(name)
@@ -283,119 +425,64 @@ class Cluster:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _rebuild(self) -> None:
-        for unit in self._units.values():
-            self._give_back(unit)
-        nodes = [node for _, node in sorted(self._nodes.items())]
-        used = [
-            rank for rank, label in enumerate(self._levels.values()) if any(label in node.labels for node in nodes)
-        ]
-        nodes = [node._replace(domains=tuple(node.domains[rank] for rank in used)) for node in nodes]
-        self._topology = Topology(nodes, tuple(list(self._levels)[rank] for rank in used))
-        self._ledger = NodeLedger(self._topology)
-        self._number = {node.name: number for number, node in enumerate(nodes)}
-        self._shapes = Shapes(self._topology, labels=self._labels)
-        self._stale = False
-        self.releases += 1
-        for unit in self._units.values():
-            self._apply(unit)
+    def _running_pods(self, job_id: str) -> tuple[Unit | None, list[Pod]]:
+        """The unit and the pods of a running job."""
+        # because: where no request describes the pods of a unit together, each is a job named by its uid
+        for name in (job_id, job_id.rpartition("/")[0]):
+            for running, pods in self._holdings.runs_of(name):
+                if running.job.job_id == job_id:
+                    return self._units[name], [self._units[name].pods[pod.uid] for pod in pods]
+        return None, []
 
     def _give_back(self, unit: Unit, *, counted: bool = True) -> None:
         """Release what the unit's pods hold, before it changes. `counted` tells policies that something may have become free."""
-        held = self._held.pop(unit.name, None)
-        if held is None:
-            return
-        for request, placement in held.takes:
-            self._ledger.release(request, placement)
-        for running in held.runs:
-            del self.running.jobs[running.job.job_id]
-            self._count(running, -1)
-        self.releases += counted
+        if self._holdings.give_back(unit):
+            self.releases += counted
+
+    def _drop(self, unit: Unit, uid: str) -> None:
+        """A pod holds its place no more."""
+        if uid in unit.holds:
+            self._give_back(unit)
+            self._holdings.go(uid, unit.holds.pop(uid).node)
+
+    def _left(self, unit: Unit, uid: str) -> None:
+        """A pod that was to leave is gone, or is not to leave any more."""
+        hold = unit.leaving.pop(uid, None)
+        if hold is not None:
+            self._holdings.go(uid, hold.node)
+            left = self._leaving[hold.node]
+            del left[uid]
+            if not left:
+                del self._leaving[hold.node]
 
     def _apply(self, unit: Unit) -> None:
         """Bring the pending pool, the running table and the ledger in line with the unit."""
+        self.changes += 1
         if self._stale:
-            return  # because: the rebuild that is due does it for all
-        if unit.name not in self._held:
-            self._hold(unit)
+            self._unwait(unit)  # because: the rebuild that is due does the rest for all
+            return
+        self._holdings.take(unit, self.now_ms)
+        for short in [self._units[name] for name in self._holdings.short if name != unit.name]:
+            self._holdings.give_back(short)  # because: what it lacks may have become free
+            self._holdings.take(short, self.now_ms)
         self._wait(unit)
 
-    def _hold(self, unit: Unit) -> None:
-        placed: list[tuple[Pod, int, int]] = []
-        takes: list[tuple[Request, Placement]] = []
-        for pod in unit.held:
-            node = self._number.get(unit.holds[pod.uid].node)
-            if node is None:
-                continue
-            fitted, mask = self._devices(pod, node, unit.holds[pod.uid])
-            request = self._shapes.shape([fitted]).request
-            placement = (Share(node, mask),)
-            self._ledger.take(request, placement)
-            takes.append((request, placement))
-            placed.append((fitted, node, mask))
-            unit.holds[pod.uid] = unit.holds[pod.uid]._replace(devices=mask)
-        if not placed:
-            return
-        runs = self._runs(unit, placed)
-        self._held[unit.name] = _Held(takes, runs)
-        for running in runs:
-            self.running.jobs[running.job.job_id] = running
-            self._count(running, 1)
-
-    def _devices(self, pod: Pod, node: int, hold: Hold) -> tuple[Pod, int]:
-        """The devices that a pod holds; and the pod, with fewer if the node does not have as many left."""
-        key = f"pod {pod.key}"
-        self.faults.pop(key, None)
-        if not pod.devices:
-            return pod, 0
-        ledger = self._ledger
-        request = self._shapes.shape([pod]).request
-        whole = request.device_milli == DEVICE_MILLI
-        if whole and hold.devices.bit_count() == pod.devices and not hold.devices & ~ledger.idle_mask[node]:
-            return pod, hold.devices
-        mask = ledger.devices_for(node, request, pod.devices)
-        if mask:
-            return pod, mask
-        there = ledger.idle[node]
-        self.faults[key] = f"holds {pod.devices} devices of {hold.node}, which has {there} left"
-        return replace(pod, devices=there, share=WHOLE), ledger.idle_mask[node]
-
-    def _runs(self, unit: Unit, placed: list[tuple[Pod, int, int]]) -> list[RunningJob]:
-        """The held pods of a unit as running jobs: one, or one each where no request describes them together."""
-        where = {pod.uid: (node, mask) for pod, node, mask in placed}
-        try:
-            shape = self._shapes.shape([pod for pod, _, _ in placed])
-        except ShapeError:
-            return [
-                self._run(f"{unit.name}/{pod.uid}", unit, [pod], self._shapes.shape([pod]), where)
-                for pod, _, _ in placed
-            ]
-        return [self._run(unit.name, unit, [pod for pod, _, _ in placed], shape, where)]
-
-    def _run(
-        self, job_id: str, unit: Unit, pods: list[Pod], shape: Shape, where: Mapping[str, tuple[int, int]]
-    ) -> RunningJob:
-        start_ms = min(unit.holds[pod.uid].start_ms for pod in pods)
-        job = self._view(job_id, unit.arrival, pods, shape.request)
-        placement = tuple(
-            Share(*where[pod.uid], 1, number) for number, group in enumerate(shape.groups) for pod in group
-        )
-        end = None if job.estimate_ms is None else start_ms + job.estimate_ms
-        return RunningJob(job, placement, start_ms, end)
-
-    def _wait(self, unit: Unit) -> None:
+    def _unwait(self, unit: Unit) -> None:
         for job_id in (unit.name, f"{unit.name}{REST}"):
             if self._waits.pop(job_id, None) is not None:
                 job = self.pending.get(job_id)
                 assert job is not None, "what waits is in the pool"
                 self.pending.remove(job)
         self.faults.pop(f"job {unit.name}", None)
+
+    def _wait(self, unit: Unit) -> None:
+        self._unwait(unit)
         waiting = [pod for pod in unit.waiting if self._ours(pod)]
         if not waiting:
             return
-        fault = unit.fault(waiting)
+        fault = unit.fault(waiting) or next(filter(None, map(self._held_back, waiting)), "") or unit.parked
         try:
-            shape = None if fault else self._shapes.shape(waiting)
+            shape = None if fault else self._holdings.shapes.shape(unit.next_of(waiting))
         except ShapeError as error:
             fault, shape = str(error), None
         if shape is None:
@@ -403,41 +490,9 @@ class Cluster:
             return
         job_id = f"{unit.name}{REST}" if unit.holds else unit.name
         self._waits[job_id] = shape
-        self.pending.add(self._view(job_id, unit.arrival, waiting, shape.request))
-
-    def _view(self, job_id: str, arrival: int, pods: list[Pod], request: Request) -> JobView:
-        first = pods[0]
-        created = [pod.created_ms for pod in pods if pod.created_ms is not None]
-        return JobView(
-            job_id=job_id,
-            arrival=arrival,
-            submit_ms=min(created, default=self.now_ms),
-            request=request,
-            queue=first.queue,
-            user=first.user,
-            priority=first.priority,
-            estimate_ms=first.estimate_ms,
-            family=first.family,
-        )
-
-    def _count(self, running: RunningJob, sign: int) -> None:
-        queue = self.queues.get(running.job.queue)
-        if queue is None:
-            return
-        for share in running.placement:
-            amount = sign * share.device_mask.bit_count() * running.job.request.device_milli
-            for key in (self._topology.accelerator_of[share.node] or "generic", "*") if amount else ():
-                queue.held_milli[key] = queue.held_milli.get(key, 0) + amount
+        self.pending.add(job_view(job_id, unit.arrival, unit.next_of(waiting), shape.request, self.now_ms))
 
 
-def _members(shape: Shape, placement: Placement) -> Iterator[tuple[Pod, int, int]]:
-    """Which pod goes where, and on which devices: pods by name, shares as they come. A share of several pods is cut."""
-    left = [iter(group) for group in shape.groups]
-    for node, mask, pods, group in placement:
-        devices = shape.request.gang[group].devices
-        for _ in range(pods):
-            part = 0
-            for _ in range(devices):
-                part |= mask & -mask
-                mask &= mask - 1
-            yield next(left[group]), node, part
+def _guesses(unit: Unit) -> bool:
+    """Whether it is not known of some pod which devices it has."""
+    return any(not hold.devices for hold in unit.holds.values())

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from policies.api import Policy
-from policies.kube.objects import Json, mapping, text
+from policies.kube.objects import Json, mapping, text, whole
 from policies.serving.cluster import Cluster
 
 T = TypeVar("T")
@@ -27,6 +27,11 @@ class Recorder(Protocol):
 
     def decision(self, at_ms: int, decision: Json) -> None:
         """A question and its answer."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """How many of them could not be kept."""
         ...
 
 
@@ -68,9 +73,26 @@ class Desk:
                 self.cluster.delete_pod(text(metadata.get("uid")))
             else:
                 self.cluster.set_pod(item)
+        elif kind == "PodGroup":
+            namespace, name = text(metadata.get("namespace")) or "default", text(metadata.get("name"))
+            size = None if gone else group_size(item)
+            if size is None:
+                self.cluster.delete_group(namespace, name)
+            else:
+                self.cluster.set_group(namespace, name, size)
         if self.recorder is not None:
             self.recorder.event(self.cluster.now_ms, event)
 
     def close(self) -> None:
         """Wait for what is in work, and stop the thread. What has not begun is dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def group_size(item: Json) -> int | None:
+    """How many pods of a PodGroup must start together, in the words of whoever has such an object; None if it does not say."""
+    spec = mapping(item.get("spec"))
+    native = mapping(spec.get("schedulingPolicy"))
+    if "basic" in native:
+        return 1
+    said = whole(spec.get("minMember"), 0) or whole(mapping(native.get("gang")).get("minCount"), 0)
+    return said or whole(spec.get("minCount"), 0) or None

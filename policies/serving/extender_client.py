@@ -54,7 +54,7 @@ class HttpExtender:
         """Time spent in calls."""
         self._managed = frozenset(each.name for each in config.managed_resources)
         self._nodes: dict[str, JsonObject] = {}
-        self._pods: dict[str, Pod] = {}
+        self._pods: Mapping[str, Pod] = {}
         tls = ssl_context(config, folder or Path()) if config.enable_https else None
         self.verified = tls is None or tls.verify_mode != ssl.CERT_NONE
         """False if it is reached over TLS and anybody could answer, as kube-scheduler does without a CA."""
@@ -85,7 +85,7 @@ class HttpExtender:
         """The nodes of the cluster, and its pods by uid (live): for those requests that carry whole objects."""
         if not self.config.node_cache_capable:
             self._nodes = {node.name: write_node(node) for node in nodes}
-        self._pods = pods if isinstance(pods, dict) else dict(pods)
+        self._pods = pods
 
     def is_interested(self, pod: Pod) -> bool:
         """Whether it is called for this pod."""

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sim.experiment.paired import Paired
+from sim.gates.judge import GateResult
 from sim.jobs_table import Integers
-from sim.metrics.registry import groups, measure
+from sim.metrics.metric import Sample
+from sim.metrics.registry import BY_NAME, Group, groups, measure
 from sim.results import Run
 
-VERSION: Final = 1
+VERSION: Final = 2
 WORST: Final = 5
 """Jobs and users that wait longest beyond the baseline, listed by name."""
 
@@ -77,6 +81,11 @@ class Comparison:
     groups: list[GroupValues]
     shifts: dict[str, Shift]
     ties: TieSpread
+    paired: Paired | None = None
+    """None of a single run, of a static fill, and where the baseline broke off."""
+    gates: tuple[GateResult, ...] = ()
+    bounds: Mapping[str, Any] | None = None
+    """How far each policy is from what no schedule can beat, as `sim.bounds.distance` says it; None where nobody asked."""
 
     @property
     def names(self) -> list[str]:
@@ -111,43 +120,66 @@ class Comparison:
         return [name for name, value in known.items() if value == best]
 
 
-def compare_runs(runs: Sequence[Run], baseline: str, ties: TieSpread) -> Comparison:
-    """Put runs of the same trace side by side. The baseline comes first."""
+def compare_runs(
+    runs: Sequence[Run],
+    baseline: str,
+    ties: TieSpread,
+    *,
+    counted: NDArray[np.bool_] | None = None,
+    paired: Paired | None = None,
+    gates: Sequence[GateResult] = (),
+) -> Comparison:
+    """Put runs of the same trace side by side. The baseline comes first. Jobs that are not `counted` are left out."""
     by_name = {run.name: run for run in runs}
     ordered = {baseline: by_name[baseline], **by_name}
     first = ordered[baseline]
+    if counted is None:
+        counted = np.ones(len(first.jobs), dtype=bool)
     compared = [
         GroupValues(
             kind=group.kind,
             name=group.name,
-            jobs=int(group.rows.sum()),
-            values={name: measure(run, group) for name, run in ordered.items()},
+            jobs=int((group.rows & counted).sum()),
+            values={name: measure_counted(run, group, counted) for name, run in ordered.items()},
         )
         for group in groups(first.jobs)
+        if (group.rows & counted).any()
     ]
     others = [run for name, run in ordered.items() if name != baseline and not run.is_fill]
     return Comparison(
         baseline=baseline,
         runs=ordered,
         groups=compared,
-        shifts={run.name: shift(run, first) for run in others},
+        shifts={run.name: shift(run, first, counted) for run in others},
         ties=ties,
+        paired=paired,
+        gates=tuple(gates),
     )
 
 
-def shift(run: Run, base: Run) -> Shift:
+def measure_counted(run: Run, group: Group, counted: NDArray[np.bool_]) -> Values:
+    """The metrics of the group's jobs that count; figures of the whole run stay those of the whole run."""
+    if counted.all():
+        return measure(run, group)
+    whole = Sample(run, group.rows)
+    found = measure(run, group._replace(rows=group.rows & counted))
+    return {name: value if BY_NAME[name].per_job else BY_NAME[name].of(whole) for name, value in found.items()}
+
+
+def shift(run: Run, base: Run, counted: NDArray[np.bool_] | None = None) -> Shift:
     """Job by job against the baseline. Both runs are of the same trace, so their rows agree."""
-    both = run.jobs.started & base.jobs.started
+    inside: NDArray[np.bool_] = np.ones(len(run.jobs), dtype=bool) if counted is None else counted
+    both = run.jobs.started & base.jobs.started & inside
     change = np.where(both, run.jobs.wait_ms - base.jobs.wait_ms, 0)
-    rows = np.flatnonzero(both)
-    worst = rows[np.lexsort((rows, -change[rows]))][:WORST]
+    compared = np.flatnonzero(both)
+    worst = compared[np.lexsort((compared, -change[compared]))][:WORST]
     ids, users = run.jobs.text("job_id"), run.jobs.text("user")
     return Shift(
-        compared=len(rows),
+        compared=len(compared),
         longer=int((change > 0).sum()),
         shorter=int((change < 0).sum()),
-        only_baseline=int((base.jobs.started & ~run.jobs.started).sum()),
-        only_policy=int((run.jobs.started & ~base.jobs.started).sum()),
+        only_baseline=int((base.jobs.started & ~run.jobs.started & inside).sum()),
+        only_policy=int((run.jobs.started & ~base.jobs.started & inside).sum()),
         worst_jobs=[
             {
                 "job_id": ids[int(row)].as_py(),
@@ -161,9 +193,9 @@ def shift(run: Run, base: Run) -> Shift:
         ],
         worst_users=_worst_users(run, change, both),
         groups=[
-            {"kind": group.kind, "name": group.name, "jobs": int(inside.sum()), **_change(change[inside])}
+            {"kind": group.kind, "name": group.name, "jobs": int(rows.sum()), **_change(change[rows])}
             for group in groups(run.jobs)
-            if (inside := group.rows & both).any()
+            if (rows := group.rows & both).any()
         ],
     )
 
@@ -172,7 +204,7 @@ def _change(change: Integers) -> dict[str, Any]:
     return {"longer": int((change > 0).sum()), "mean_change_ms": float(change.mean())}
 
 
-def _worst_users(run: Run, change: Integers, both: np.typing.NDArray[np.bool_]) -> list[dict[str, Any]]:
+def _worst_users(run: Run, change: Integers, both: NDArray[np.bool_]) -> list[dict[str, Any]]:
     codes, names = run.jobs.groups("user")
     jobs = np.bincount(codes[both], minlength=len(names))
     total = np.zeros(len(names), dtype=np.int64)

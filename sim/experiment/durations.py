@@ -23,3 +23,11 @@ def parse_duration(text: str) -> int:
     if found.denominator != 1:
         raise ValueError(f"must be whole milliseconds, got {text!r}")
     return int(found)
+
+
+def as_text(ms: float) -> str:
+    """`3.9 d`, `1 d`, `12 h`: the largest unit that is not above it, one figure behind the point where it has one."""
+    for unit in ("d", "h", "min", "s"):
+        if abs(ms) >= UNITS_MS[unit]:
+            return f"{ms / UNITS_MS[unit]:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{ms:g} ms"

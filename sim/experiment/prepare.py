@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from policies.catalogue import Parts
 from policies.placement.fragmentation import TypicalPod
+from sim.causes.of_run import with_causes
 from sim.check import Finding, check
 from sim.experiment.scenario import Scenario
 from sim.fleet.load import LoadedFleet, load_fleet
 from sim.fleet.problems import FleetError
 from sim.fleet.table import queues_of, topology_of
+from sim.kube_configuration import KubeConfiguration, read_kube_configuration
 from sim.metrics.fragmentation import own_mix
 from sim.metrics.registry import summary
 from sim.results import Run, refuse_unless_free, write_run
 from sim.rules import Rules
-from sim.run import ChosenPolicy, InputError, Progress, choose_policy, replay, trace_data
+from sim.run import ChosenPolicy, InputError, Progress, choose_policy, close_policy, replay, trace_data
+from sim.scheduling import scheduling_problems
 from sim.streams import Streams
 from sim.world.choice import World
 from traces.registry import read_trace
@@ -39,6 +43,7 @@ class Prepared:
     typical_pods: tuple[TypicalPod, ...]
     findings: tuple[Finding, ...]
     typical_pods_data: dict[str, Any] | None = None
+    scheduler_config: KubeConfiguration | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -60,7 +65,12 @@ def prepare(
     `specs` are the policies. Raises `InputError` with all that is wrong; with `strict` also for a finding of that severity.
     """
     rules = scenario.to_rules()
+    if scenario.causes and rules.fill:
+        raise InputError("--causes: a static fill has no clock, so nothing waits in it")
     loaded, trace, pods = _inputs(scenario, specs, rules, trace)
+    unread = scheduling_problems(trace.records)
+    if unread:
+        raise InputError("\n".join(f"{trace.path}: {each}" for each in unread))
     topology = topology_of(loaded.fleet)
     world = scenario.to_world()
     try:
@@ -68,7 +78,8 @@ def prepare(
     except FleetError as error:
         raise InputError(str(error)) from error
     mix = own_mix(pods.records, topology) if pods is not None else ()
-    semantics = {spec: chosen.semantics for spec, chosen in policies_of(specs, rules, mix).items()}
+    configuration = _configuration(scenario, specs)
+    semantics = {spec: chosen.semantics for spec, chosen in policies_of(specs, rules, mix, configuration).items()}
     found = check(trace.records, topology, queues_of(loaded.fleet), rules, semantics)
     refused = [each for each in found if each.severity == "error" and (strict or _refused(each, rules))]
     if refused:
@@ -82,7 +93,20 @@ def prepare(
         typical_pods=mix,
         findings=tuple(found),
         typical_pods_data=None if pods is None else {**trace_data(pods), "kinds": len(mix)},
+        scheduler_config=configuration,
     )
+
+
+def prepare_all(scenario: Scenario, specs: Sequence[str], *, strict: bool = False) -> list[Prepared]:
+    """One for each trace of the scenario. Raises `InputError` with all that is wrong with any of them."""
+    problems: list[str] = []
+    found: list[Prepared | None] = []
+    for path in scenario.traces or [scenario.trace]:
+        own = scenario.model_copy(update={"trace": path})
+        found.append(_or_note(problems, partial(prepare, own, specs, strict=strict)))
+    if problems:
+        raise InputError("\n".join(dict.fromkeys(problems)))
+    return [each for each in found if each is not None]
 
 
 def _inputs(
@@ -103,6 +127,15 @@ def _inputs(
     return loaded, trace, pods
 
 
+def _configuration(scenario: Scenario, specs: Sequence[str]) -> KubeConfiguration | None:
+    """The KubeSchedulerConfiguration of a scenario. Raises `InputError`."""
+    if scenario.scheduler_config is None:
+        return None
+    if not any(spec.partition(":")[0] == "kube-default" for spec in specs):
+        raise InputError("--scheduler-config goes with the policy kube-default, which is not among the policies")
+    return read_kube_configuration(Path(scenario.scheduler_config))
+
+
 def _or_note(problems: list[str], work: Callable[[], _Result]) -> _Result | None:
     """What `work` gives; None, and the reason among the problems, if the input is wrong."""
     try:
@@ -119,14 +152,22 @@ def _read(path: str, format_name: str | None) -> Trace:
     return trace
 
 
-def policies_of(specs: Sequence[str], rules: Rules, mix: tuple[TypicalPod, ...] = ()) -> dict[str, ChosenPolicy]:
-    """Each policy by its name. Raises `InputError` with all that are wrong."""
+def policies_of(
+    specs: Sequence[str],
+    rules: Rules,
+    mix: tuple[TypicalPod, ...] = (),
+    configuration: KubeConfiguration | None = None,
+) -> dict[str, ChosenPolicy]:
+    """Each policy by its name, for what it says of itself: it is closed again. Raises `InputError` with all that are wrong."""
     parts = Parts(generator=Streams(rules.seed).generator, typical_pods=mix)
+    if configuration is not None:
+        parts = configuration.into(parts)
     chosen: dict[str, ChosenPolicy] = {}
     problems: list[str] = []
     for spec in specs:
         try:
             chosen[spec] = choose_policy(spec, parts, oracle=rules.oracle)
+            close_policy(chosen[spec].policy)
         except InputError as error:
             problems.append(str(error))
     if problems:
@@ -155,13 +196,21 @@ def replay_prepared(
         policy_seed=prepared.rules.seed,
         world=prepared.world,
         typical_pods=prepared.typical_pods,
+        scheduler_config=prepared.scheduler_config,
         fragmentation=other_ties is None,
         progress=progress,
         more=more,
     )
     if prepared.typical_pods_data is not None:
         run.manifest["inputs"]["typical_pods"] = prepared.typical_pods_data
+    if prepared.scheduler_config is not None:
+        run.manifest["inputs"]["scheduler_config"] = prepared.scheduler_config.as_data()
     return run
+
+
+def to_be_written(prepared: Prepared, run: Run) -> Run:
+    """The run with what the scenario asks for in run directories alone."""
+    return with_causes(run, prepared.loaded.fleet) if prepared.scenario.causes else run
 
 
 def run_into(
@@ -169,7 +218,7 @@ def run_into(
 ) -> tuple[Run, dict[str, Any]]:
     """Replay and write the run directory. Raises `RunDirectoryError` before the replay if it cannot stand there."""
     refuse_unless_free(out)
-    run = replay_prepared(prepared, spec, progress=progress)
+    run = to_be_written(prepared, replay_prepared(prepared, spec, progress=progress))
     found = summary(run)
     write_run(run, out, found)
     return run, found

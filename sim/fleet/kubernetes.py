@@ -1,154 +1,197 @@
-"""`kubectl get nodes -o json` -> fleet: what the nodes can allocate, which cards they have, and where they stand.
+"""A cluster of Kubernetes, as `kubectl get` prints it -> fleet: its nodes, the levels above them, its queues.
 
-Devices are the extended resource that the catalogue knows as counting whole cards (`nvidia.com/gpu`,
-`huawei.com/Ascend910B3`, ...). The model is the one that a label of the node names, else the only card with that
-resource, else `generic`. CPU is rounded down to milli-cores and memory to MiB. Levels are the well-known labels for
-zone and region. Cordoned nodes are kept, with the label `rehearse/unschedulable`.
-
-Not read: what runs on the nodes, taints, MIG slices. Cards that a sharing plugin multiplies are counted as it counts.
+Each Node object is read by `policies.kube.nodes`, as in production, so that both see the same servers. Levels come from Volcano's
+HyperNodes or from a Topology of Kueue, else from the well-known labels for zone and region; one that no node is labelled with is
+left out. Queues come from Kueue. What runs on the nodes is not part of a fleet.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sim.fleet.catalogue import Accelerator, catalogue
-from sim.fleet.model import GENERIC, MAX_AMOUNT, MAX_DEVICES, Fleet, FleetError, Problem, Server
-from policies.kube.quantity import parse_quantity
+from policies.kube.hypernodes import levels_of
+from policies.kube.nodes import LEVELS, notes_of, read_server
+from policies.kube.nodes import Server as KubeServer
+from policies.kube.objects import Fault, ObjectError, labels_of, mapping, text
+from sim.fleet.kinds import device_kinds
+from sim.fleet.kube_objects import KINDS, Placed, looks_like_objects, read_objects
+from sim.fleet.kube_queues import KueueReader
+from sim.fleet.model import RESERVED_LEVELS, Fleet, FleetError, Problem, Queue, Server
 
-LEVELS: Final = {"zone": "topology.kubernetes.io/zone", "region": "topology.kubernetes.io/region"}
-"""Level -> well-known label, narrow to wide. A level that no node is labelled with is left out."""
+__all__ = ["Imported", "import_cluster", "looks_like_nodes", "read_kubernetes_nodes"]
 
-MODEL_LABELS: Final = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "node.kubernetes.io/npu.chip.name")
-"""Labels whose value names the model of the card, in the order in which they are asked."""
+looks_like_nodes = looks_like_objects
 
-MEMORY_LABEL: Final = "nvidia.com/gpu.memory"
-"""The label that gives the memory of one card in MiB."""
-
-NOWHERE: Final = "unlabelled"
-"""The domain of a node without the label of a level that other nodes have."""
+HOSTNAME: Final = "kubernetes.io/hostname"
+"""A level of Kueue that is the server itself."""
 
 
-def looks_like_nodes(text: str) -> bool:
-    """Whether a text is JSON with items, as `kubectl get nodes -o json` prints; it may still be refused."""
-    start = text.lstrip("\ufeff \t\r\n")
-    return start.startswith("{") and '"items"' in start
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A fleet, and in words what of the objects it does not say."""
+
+    fleet: Fleet
+    notes: tuple[str, ...]
 
 
 def read_kubernetes_nodes(text: str, *, source: str, name: str | None = None) -> Fleet:
-    """The fleet of a list of nodes. Raises `FleetError` with every problem at its path (`items[3].metadata.name`)."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FleetError([Problem("", f"is not JSON: {error}")], source=source) from None
-    items = _mapping(document).get("items")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise FleetError([Problem("items", "must be a list of nodes, each a JSON object")], source=source)
-    nodes = [_Node(item) for item in items]
-    levels = tuple(level for level, label in LEVELS.items() if any(label in node.labels for node in nodes))
-    servers = [server for node in nodes if (server := node.server(levels)) is not None]
-    problems = [each.under(f"items[{index}]") for index, node in enumerate(nodes) for each in node.problems]
+    """The fleet of a list of objects. Raises `FleetError` with every problem at its path (`items[3].metadata.name`)."""
+    return import_cluster(read_objects(text, source=source), source=source, name=name).fleet
+
+
+def import_cluster(objects: Sequence[Placed], *, source: str, name: str | None = None) -> Imported:
+    """The fleet of the objects of a cluster. Raises `FleetError` with every problem at its place."""
+    of_kind: dict[str, list[Placed]] = {}
+    for placed in objects:
+        of_kind.setdefault(placed.kind, []).append(placed)
+    nodes = of_kind.get("Node", [])
+    problems: list[Problem] = []
+    notes: dict[str, None] = {}
+    if not nodes:
+        raise FleetError([Problem("", "holds no Node object")], source=source)
+    labels = _level_labels(of_kind.get("Topology", []), of_kind.get("HyperNode", []), nodes, problems)
+    read = [each for placed in nodes if (each := _read_node(placed, labels, problems, notes)) is not None]
     if problems:
         raise FleetError(problems, source=source)
+    levels, servers = tuple(labels), [server for _, server in read]
+    if of_kind.get("HyperNode"):
+        levels, servers = _under_hypernodes(of_kind["HyperNode"], servers, problems)
+    queues = _queues(of_kind, servers, problems, notes)
+    if problems:
+        raise FleetError(problems, source=source)
+    left_out = {kind: len(found) for kind, found in of_kind.items() if kind not in KINDS}
+    for kind, count in sorted(left_out.items()):
+        notes[f"{count} of kind {kind} left out: they are no part of a fleet"] = None
     try:
-        return Fleet(name=name or source, levels=levels, servers=tuple(servers))
+        fleet = Fleet(name=name or source, levels=levels, servers=tuple(servers), queues=tuple(queues))
     except FleetError as error:
         raise FleetError(error.problems, source=source) from None
+    return Imported(fleet=fleet, notes=tuple(notes))
 
 
-@dataclass(slots=True)
-class _Node:
-    """One node and what is wrong with it."""
-
-    item: Mapping[str, Any]
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        labels = _mapping(_mapping(self.item.get("metadata")).get("labels"))
-        return {key: value for key, value in labels.items() if isinstance(value, str) and key.isprintable()}
-
-    def server(self, levels: tuple[str, ...]) -> Server | None:
-        """The server of this node, or `None` with its `problems`."""
-        allocatable = _mapping(_mapping(self.item.get("status")).get("allocatable"))
-        accelerator, devices, memory_mib = self._cards(allocatable)
-        cpu_milli = self._amount(allocatable, "cpu", lambda cores: cores * 1000)
-        node_memory_mib = self._amount(allocatable, "memory", lambda count: count / 2**20)
-        max_pods = self._amount(allocatable, "pods", lambda count: count)
-        if self.problems:
-            return None
-        labels = self.labels
-        if _mapping(self.item.get("spec")).get("unschedulable") is True:
-            labels["rehearse/unschedulable"] = "true"
-        path = [labels.get(LEVELS[level]) or NOWHERE for level in levels]
-        try:
-            return Server(
-                name=_mapping(self.item.get("metadata")).get("name") or "",
-                pool=accelerator or "cpu",
-                accelerator=accelerator,
-                devices=devices,
-                device_memory_mib=memory_mib,
-                cpu_milli=cpu_milli,
-                memory_mib=node_memory_mib,
-                max_pods=max_pods,
-                domains=tuple("/".join(reversed(path[rank:])) for rank in range(len(path))),
-                labels=labels,
-            )
-        except FleetError as error:
-            self.problems += error.problems
-            return None
-
-    def _cards(self, allocatable: Mapping[str, Any]) -> tuple[str | None, int, int | None]:
-        """Model, count and memory of one card in MiB."""
-        counts = {
-            resource: count
-            for resource in dict.fromkeys(name for row in catalogue() for name in row.resource_names)
-            if (count := self._amount(allocatable, resource, lambda count: count))
-        }
-        if len(counts) > 1:
-            path = "status.allocatable"
-            self.problems.append(Problem(path, f"has several kinds of devices: {', '.join(counts)}"))
-        if not counts or self.problems:
-            return None, 0, None
-        resource, count = next(iter(counts.items()))
-        if count > MAX_DEVICES:
-            reason = f"must be at most {MAX_DEVICES}, got {count}; a sharing plugin may multiply what it counts"
-            self.problems.append(Problem(f"status.allocatable.{resource}", reason))
-        name, row = self._model(resource)
-        label = self.labels.get(MEMORY_LABEL, "")
-        if label.isascii() and label.isdigit() and 0 < len(label) <= 12 and int(label):
-            return name, count, int(label)
-        return name, count, row.memory_mib if row else None
-
-    def _model(self, resource: str) -> tuple[str, Accelerator | None]:
-        for label in MODEL_LABELS:
-            value = self.labels.get(label, "").strip()
-            if value:
-                bare = value.removeprefix("NVIDIA-").removeprefix("Tesla-")
-                row = catalogue().find(value) or catalogue().find(bare)
-                return (row.id if row else value), row
-        rows = [row for row in catalogue() if resource in row.resource_names]
-        return (rows[0].id, rows[0]) if len(rows) == 1 else (GENERIC, None)
-
-    def _amount(
-        self, allocatable: Mapping[str, Any], resource: str, scale: Callable[[Fraction], Fraction]
-    ) -> int | None:
-        """A quantity in the unit of `scale`, rounded down; `None` when it is absent or bad."""
-        if resource not in allocatable:
-            return None
-        try:
-            amount = int(scale(parse_quantity(str(allocatable[resource]))))
-        except ValueError as error:
-            self.problems.append(Problem(f"status.allocatable.{resource}", str(error)))
-            return None
-        if amount > MAX_AMOUNT:
-            self.problems.append(Problem(f"status.allocatable.{resource}", f"is too large: {amount}"))
-        return amount
+def _read_node(
+    placed: Placed, levels: Mapping[str, str], problems: list[Problem], notes: dict[str, None]
+) -> tuple[Placed, Server] | None:
+    """One Node object as a server, or nothing, with its problems."""
+    try:
+        read = read_server(placed.item, device_kinds(), levels)
+        server = _server(read)
+    except ObjectError as error:
+        problems += [Problem(placed.at(fault.path), fault.reason) for fault in error.faults]
+        return None
+    except FleetError as error:
+        problems += [Problem(placed.at(problem.path), problem.reason) for problem in error.problems]
+        return None
+    for note in notes_of(placed.item):
+        notes[note] = None
+    return placed, server
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _server(read: KubeServer) -> Server:
+    node = read.node
+    return Server(
+        name=node.name,
+        pool=node.pool,
+        accelerator=node.accelerator,
+        devices=node.devices,
+        device_memory_mib=node.device_memory_mib,
+        numa=_numa([card.numa for card in read.cards]),
+        cpu_milli=node.cpu_milli,
+        memory_mib=node.memory_mib,
+        max_pods=node.max_pods,
+        domains=node.domains,
+        resource=node.resource,
+        labels=node.labels,
+        taints=node.taints,
+        unschedulable=node.unschedulable,
+        allocatable=dict(node.allocatable),
+    )
+
+
+def _numa(sockets: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """The devices of each socket; nothing where there is one."""
+    different = sorted(set(sockets))
+    if len(different) < 2:
+        return ()
+    return tuple(tuple(device for device, socket in enumerate(sockets) if socket == which) for which in different)
+
+
+def _level_labels(
+    topologies: Sequence[Placed], hypernodes: Sequence[Placed], nodes: Sequence[Placed], problems: list[Problem]
+) -> dict[str, str]:
+    """Level -> its label, narrow to wide, without those that no node has; none where HyperNodes say."""
+    if topologies and hypernodes:
+        place = f"{topologies[0].place}, {hypernodes[0].place}"
+        problems.append(Problem(place, "a Topology of Kueue and HyperNodes of Volcano: leave out one of them"))
+    if hypernodes:
+        return {}
+    labels = LEVELS
+    if topologies:
+        read = {tuple(_topology(placed, problems).items()) for placed in topologies}
+        if len(read) > 1:
+            places = ", ".join(placed.place for placed in topologies)
+            problems.append(Problem(places, "several Topologies with different levels: leave one"))
+        labels = dict(sorted(read)[0])
+    there = {key for placed in nodes for key in labels_of(placed.item)}
+    return {level: label for level, label in labels.items() if label in there}
+
+
+def _topology(placed: Placed, problems: list[Problem]) -> dict[str, str]:
+    """The levels of a Topology of Kueue, which lists them from wide to narrow, by the last word of their labels."""
+    spec: Any = placed.item.get("spec")
+    listed = spec.get("levels") if isinstance(spec, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    labels = [entry.get("nodeLabel") if isinstance(entry, dict) else None for entry in entries]
+    if not labels or not all(isinstance(label, str) and label for label in labels):
+        problems.append(Problem(placed.at("spec.levels"), "must be a list of levels, each with its nodeLabel"))
+        return {}
+    narrow_first = [str(label) for label in reversed(labels) if label != HOSTNAME]
+    words = _level_names([label.rpartition("/")[2] for label in narrow_first], narrow_first)
+    return dict(zip(words, narrow_first, strict=True))
+
+
+def _level_names(words: Sequence[str], otherwise: Sequence[str]) -> tuple[str, ...]:
+    """Short names where they are unique and free, else the other ones."""
+    return tuple(
+        word if words.count(word) == 1 and word not in RESERVED_LEVELS else other
+        for word, other in zip(words, otherwise, strict=True)
+    )
+
+
+def _under_hypernodes(
+    hypernodes: Sequence[Placed], servers: Sequence[Server], problems: list[Problem]
+) -> tuple[tuple[str, ...], list[Server]]:
+    """The levels of HyperNodes, and the servers in their domains."""
+    try:
+        found = levels_of([placed.item for placed in hypernodes], {server.name: server.labels for server in servers})
+    except ObjectError as error:
+        problems += _at_names(hypernodes, error.faults)
+        return (), list(servers)
+    names = _level_names(found.names, [f"level-{name}" for name in found.names])
+    return names, [replace(server, domains=found.domains[server.name]) for server in servers]
+
+
+def _at_names(hypernodes: Sequence[Placed], faults: Iterable[Fault]) -> list[Problem]:
+    by_name = {text(mapping(placed.item.get("metadata")).get("name")): placed for placed in hypernodes}
+    found = []
+    for path, reason in faults:
+        name, _, inside = path.partition(": ")
+        placed = by_name.get(name)
+        found.append(
+            Problem(f"HyperNode {path}" if placed is None else placed.at(inside), f"HyperNode {name}: {reason}")
+        )
+    return found
+
+
+def _queues(
+    of_kind: Mapping[str, list[Placed]], servers: Sequence[Server], problems: list[Problem], notes: dict[str, None]
+) -> list[Queue]:
+    reader = KueueReader(servers, device_kinds())
+    queues = reader.queues(
+        of_kind.get("ClusterQueue", []), of_kind.get("Cohort", []), of_kind.get("ResourceFlavor", [])
+    )
+    problems += reader.problems
+    notes.update(reader.notes)
+    return queues

@@ -25,7 +25,7 @@ from sim.fleet.shorthand import is_shorthand, parse_shorthand
 BUILTIN: Final = ("demo",)
 """Names of the fleets that come with the product."""
 
-MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 256 * 1024 * 1024
 """A longer file, or one that unpacks to more, is not a fleet: it is refused before it fills the memory."""
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -55,6 +55,11 @@ def load_fleet(text_or_path: str) -> LoadedFleet:
         source=text_or_path,
         sha256=hashlib.sha256(data).hexdigest(),
     )
+
+
+def text_of_file(path: str) -> str:
+    """The text of a file, compressed or not. Raises `FleetError` if there is none, or it is no text."""
+    return _text_of(_bytes_of(path), source=path)
 
 
 def fleet_of_text(text: str, *, source: str, name: str | None = None) -> Fleet:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
+from policies.kube.terms import Taint
 from sim.fleet.problems import FleetError, Problem, did_you_mean
 
 __all__ = [
     "ANY_ACCELERATOR",
+    "EFFECTS",
     "GENERIC",
     "MAX_DEVICES",
     "MAX_SERVERS",
@@ -41,6 +43,9 @@ MAX_SERVERS = 200_000
 MAX_AMOUNT = 2**53
 """Above this an amount is a slip of the pen, and no longer exact in JSON or in a float column."""
 
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+"""What a taint does to pods that do not tolerate it."""
+
 RESERVED_LEVELS = ("device", "island", "server", "fleet")
 """Names that already have a meaning below or above the levels of a fleet."""
 
@@ -54,6 +59,10 @@ class Server:
     devices that share a fast link (NVLink, HCCS), `numa` those that share a socket; `()` is one group of all.
     `cpu_milli` (milli-cores), `memory_mib` (MiB) and `max_pods` are what pods may use; `None` is not
     modelled, hence unlimited. `domains` holds one name for each entry of `Fleet.levels`, narrow to wide.
+
+    The rest is of fleets of Kubernetes: `resource` is the extended resource that counts the devices, `taints` and
+    `unschedulable` (a cordon) keep pods away that do not tolerate them, and `allocatable` is all that pods may
+    take, as Kubernetes counts it: CPU in milli-cores, everything else in bytes or in whole numbers.
     """
 
     name: str
@@ -68,6 +77,10 @@ class Server:
     max_pods: int | None = None
     domains: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    resource: str = ""
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    allocatable: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         problems = list(_server_problems(self))
@@ -160,6 +173,20 @@ def _server_problems(server: Server) -> Iterator[Problem]:
     for key, value in server.labels.items():
         if not _is_name(key) or not isinstance(value, str):
             yield Problem("labels", f"keys and values are text, got {key!r}: {value!r}")
+
+    yield from _kubernetes_problems(server)
+
+
+def _kubernetes_problems(server: Server) -> Iterator[Problem]:
+    if server.resource:
+        yield from _name_problems("resource", server.resource)
+    for place, taint in enumerate(server.taints):
+        yield from _name_problems(f"taints[{place}].key", taint.key)
+        if taint.effect not in EFFECTS:
+            yield Problem(f"taints[{place}].effect", f"must be one of {', '.join(EFFECTS)}, got {taint.effect!r}")
+    for name, amount in server.allocatable.items():
+        yield from _name_problems("allocatable", name)
+        yield from _amount_problems(f"allocatable.{name}", amount, least=0, optional=False)
 
 
 def _group_problems(path: str, groups: tuple[tuple[int, ...], ...], devices: int) -> Iterator[Problem]:

@@ -46,4 +46,9 @@ def _node(server: Server) -> Node:
         memory_mib=server.memory_mib,
         max_pods=server.max_pods,
         domains=server.domains,
+        resource=server.resource,
+        labels=server.labels,
+        taints=server.taints,
+        unschedulable=server.unschedulable,
+        allocatable=tuple(sorted(server.allocatable.items())),
     )

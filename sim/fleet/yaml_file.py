@@ -13,9 +13,11 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final, NoReturn
 
+from policies.kube.terms import Taint
 from sim.fleet.catalogue import catalogue
 from sim.fleet.model import ANY_ACCELERATOR, MAX_SERVERS, Fleet, FleetError, Problem, Queue, Server
 from sim.fleet.problems import did_you_mean
+from sim.fleet.yaml_columns import PerServer
 from sim.fleet.yaml_schema import EveryDevices, EveryServers, FleetKeys, PoolKeys, QueueKeys, check_keys
 from sim.fleet.yaml_text import read_mapping
 
@@ -81,6 +83,8 @@ class _Builder:
         domains = self._domains(path, pool)
         accelerator, memory_mib = self._accelerator(path, pool)
         names = _names(pool)
+        columns = PerServer(pool)
+        self.problems += columns.problems(path, len(names))
         if len(self.problems) > before:
             return
         try:
@@ -92,15 +96,16 @@ class _Builder:
                 device_memory_mib=memory_mib,
                 islands=_groups(pool.islands, pool.devices),
                 numa=_groups(pool.numa, pool.devices),
-                cpu_milli=pool.cpu_milli,
-                memory_mib=pool.memory_mib,
                 max_pods=pool.max_pods,
                 domains=domains[0],
-                labels=pool.labels,
+                resource=pool.resource or "",
+                taints=tuple(Taint(taint.key, taint.value, taint.effect) for taint in pool.taints),
+                unschedulable=pool.unschedulable,
+                **columns.of(0),
             )
             for offset, name in enumerate(names):
                 self.places.append(f"{path}.servers[{offset}]")
-                self.servers.append(replace(first, name=name, domains=domains[offset]))
+                self.servers.append(replace(first, name=name, domains=domains[offset], **columns.of(offset)))
         except FleetError as error:
             self.problems += [self._of_server(problem).under(path) for problem in error.problems]
 

@@ -55,10 +55,23 @@ Servers = Annotated[
 Groups = Annotated[
     Annotated[EveryDevices, Tag("~every")] | Annotated[list[list[int]], Tag("~list")], Discriminator(_kind)
 ]
+EachAmount = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_AMOUNT), Tag("~count")] | Annotated[list[Amount], Tag("~list")],
+    Discriminator(_kind),
+]
+EachText = Annotated[Annotated[str, Tag("~name")] | Annotated[list[str], Tag("~list")], Discriminator(_kind)]
 Place = Annotated[
     Annotated[str, Tag("~name")] | Annotated[EveryServers, Tag("~every")] | Annotated[list[str], Tag("~list")],
     Discriminator(_kind),
 ]
+
+
+class TaintKeys(_Keys):
+    """The keys of a taint."""
+
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
 class PoolKeys(_Keys):
@@ -72,10 +85,14 @@ class PoolKeys(_Keys):
     device_memory_mib: Annotated[int, Field(ge=1, le=MAX_AMOUNT)] | None = None
     islands: Groups = []
     numa: Groups = []
-    cpu_milli: Amount | None = None
-    memory_mib: Amount | None = None
+    cpu_milli: EachAmount | None = None
+    memory_mib: EachAmount | None = None
     max_pods: Amount | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, EachText] = {}
+    resource: str | None = None
+    taints: list[TaintKeys] = []
+    unschedulable: bool = False
+    allocatable: dict[str, EachAmount] = {}
     place: dict[str, Place] = {}
 
 
@@ -106,6 +123,10 @@ _FORMS: Final = {
     "islands": "a list of lists of device numbers, or {every: 4}",
     "numa": "a list of lists of device numbers, or {every: 4}",
     "place": "a name, {every: 16}, or a list with one name for each server",
+    "labels": "text, or a list with one text for each server",
+    "cpu_milli": "a whole number in digits, or a list with one for each server",
+    "memory_mib": "a whole number in digits, or a list with one for each server",
+    "allocatable": "a whole number in digits, or a list with one for each server",
 }
 
 
@@ -149,13 +170,14 @@ def _reason(kind: str, loc: Sequence[int | str], value: object, limits: Mapping[
         "too_long": f"must have at most {limits.get('max_length')} entries",
         "greater_than_equal": f"must be at least {limits.get('ge')}, got {got}",
         "less_than_equal": f"must be at most {limits.get('le')}, got {got}",
+        "bool_type": f"must be true or false, got {got}",
         "literal_error": f"must be {limits.get('expected')}, got {got}",
     }
     if kind == "extra_forbidden":
         return f"unknown key{did_you_mean(str(loc[-1]), _known_keys(loc))}"
     if kind.startswith("union_tag"):
         form = next((_FORMS[step] for step in reversed(loc) if step in _FORMS), "something else")
-        return f"must be {form}, got {got}"
+        return f"must be {form}, got {got}{_quote_it(value) if 'labels' in loc else ''}"
     return plain.get(kind, f"is not accepted ({kind}), got {got}")
 
 
@@ -165,6 +187,8 @@ def _known_keys(loc: Sequence[int | str]) -> tuple[str, ...]:
         model = QueueKeys
     elif "~every" in loc:
         model = EveryServers if "place" in loc else EveryDevices
+    elif "taints" in loc:
+        model = TaintKeys
     elif loc[0] == "pools" and len(loc) > 1:
         model = PoolKeys
     return tuple(model.model_fields)

@@ -49,8 +49,14 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), _first)
 
 
-def read_mapping(text: str, *, source: str) -> dict[str, Any]:
-    """The plain data of a YAML text whose root is a mapping. Raises `FleetError` for all that is not read."""
+def read_mapping(
+    text: str, *, source: str, begins: str = "rehearse_fleet: 1", problems: list[Problem] | None = None
+) -> dict[str, Any]:
+    """The plain data of a YAML text whose root is a mapping. Raises `FleetError` for all that is not read.
+
+    `begins` is what a file that is no mapping is told to begin with. With `problems` the keys that are wrong are added there
+    instead, so that a caller can tell them with its own.
+    """
     if len(text) > MAX_CHARACTERS:
         reason = f"is longer than {MAX_CHARACTERS} characters ({len(text)})"
         raise FleetError([Problem("", reason)], source=source)
@@ -64,12 +70,14 @@ def read_mapping(text: str, *, source: str) -> dict[str, Any]:
         raise FleetError([Problem("", "is nested too deeply")], source=source) from None
     if not isinstance(node, yaml.MappingNode):
         what = "nothing" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-        reason = f"must be a mapping that begins with `rehearse_fleet: 1`, but holds {what}"
+        reason = f"must be a mapping that begins with `{begins}`, but holds {what}"
         raise FleetError([Problem("", reason)], source=source)
-    problems: list[Problem] = []
-    data = _mapping(node, "", problems)
-    if problems:
-        raise FleetError(problems, source=source)
+    found: list[Problem] = []
+    data = _mapping(node, "", found)
+    if problems is not None:
+        problems += found
+    elif found:
+        raise FleetError(found, source=source)
     return data
 
 

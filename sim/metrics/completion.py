@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from sim.metrics.metric import Metric, Sample, mean, quantile
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.metrics.metric import Metric, PerJob, Sample, mean, quantile, where
+
+if TYPE_CHECKING:
+    from sim.results import Run
+
+
+def completions(run: Run) -> NDArray[np.float64]:
+    """One for each job, NaN for those that did not end."""
+    return where(run.jobs.ended, run.jobs.completion_ms)
 
 
 def _quantile(name: str, q: float) -> Metric:
     def of(sample: Sample) -> float | None:
         return quantile(sample.completions_ms(), q)
 
-    return Metric(name=f"completion_{name}_ms", title=f"completion, {name}", unit="ms", better="lower", of=of)
+    return Metric(
+        name=f"completion_{name}_ms",
+        title=f"completion, {name}",
+        unit="ms",
+        better="lower",
+        of=of,
+        per_job=PerJob("completion", completions, "quantile", q),
+    )
 
 
 METRICS = (
@@ -19,6 +39,7 @@ METRICS = (
         unit="ms",
         better="lower",
         of=lambda s: mean(s.completions_ms()),
+        per_job=PerJob("completion", completions, "mean"),
     ),
     _quantile("median", 0.5),
     _quantile("p95", 0.95),

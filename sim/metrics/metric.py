@@ -32,6 +32,19 @@ class Sample(NamedTuple):
         return jobs.completion_ms[self.rows & jobs.ended]
 
 
+@dataclass(frozen=True, slots=True)
+class PerJob:
+    """How a metric comes from one value for each job: what a comparison needs to say how sure it is."""
+
+    column: str
+    """The same name stands for the same values; with the statistic it is what gates call the metric: `wait.p95`."""
+    values: Callable[[Run], NDArray[np.float64]]
+    """One for each job of a run, NaN where the job has none."""
+    statistic: Literal["mean", "quantile", "sum"]
+    q: float | None = None
+    """Of a quantile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One figure of a run."""
@@ -47,6 +60,13 @@ class Metric:
     """False for what only the whole fleet has."""
     in_fill: bool = False
     """True if it also means something in a static fill, which has no clock."""
+    per_job: PerJob | None = None
+    """None for a figure of the whole run, such as the makespan: only whole replays say how much it varies."""
+
+
+def where(known: NDArray[np.bool_], values: Integers) -> NDArray[np.float64]:
+    """The values of known jobs, NaN for the others."""
+    return np.where(known, values, np.nan)
 
 
 def mean(values: NDArray[np.int64] | NDArray[np.float64]) -> float | None:

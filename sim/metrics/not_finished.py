@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sim.jobs_table import DROPPED, FINISHED, REJECTED
-from sim.metrics.metric import Metric, Sample
+from sim.metrics.metric import Metric, PerJob, Sample
 
 
 def not_finished(sample: Sample) -> float:
@@ -16,7 +16,13 @@ def not_finished(sample: Sample) -> float:
 
 METRICS = (
     Metric(
-        name="not_finished", title="jobs not finished", unit="count", better="lower", of=not_finished, in_fill=True
+        name="not_finished",
+        title="jobs not finished",
+        unit="count",
+        better="lower",
+        of=not_finished,
+        in_fill=True,
+        per_job=PerJob("not_finished", lambda run: (run.jobs.state != FINISHED).astype(float), "sum"),
     ),
     Metric(
         name="not_started",
@@ -24,6 +30,7 @@ METRICS = (
         unit="count",
         better="lower",
         of=lambda s: float((s.rows & ~s.run.jobs.started).sum()),
+        per_job=PerJob("not_started", lambda run: (~run.jobs.started).astype(float), "sum"),
         in_fill=True,
     ),
 )

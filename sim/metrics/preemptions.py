@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.metrics.metric import Metric
+from sim.metrics.metric import Metric, PerJob
 
 METRICS = (
     Metric(
@@ -11,5 +11,6 @@ METRICS = (
         unit="count",
         better="lower",
         of=lambda s: float(s.run.jobs.preemptions[s.rows].sum()),
+        per_job=PerJob("preemptions", lambda run: run.jobs.preemptions.astype(float), "sum"),
     ),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.causes.columns import totals
 from sim.metrics import allocated, completion, fragmented, makespan, not_finished, preemptions, slowdown, wait
 from sim.metrics.metric import Metric, Sample
 
@@ -92,4 +93,6 @@ def summary(run: Run) -> dict[str, Any]:
             found["metrics"] = values
         else:
             found[f"by_{group.kind}"][group.name] = {"jobs": int(group.rows.sum()), **values}
+    if run.causes is not None:
+        found["causes"] = totals(run.causes, run.jobs.started)
     return found

@@ -6,20 +6,30 @@ trace in the denominator makes slow cards, distance and restarts count as the lo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.metrics.metric import Metric, Sample, mean, quantile
+from sim.metrics.metric import Metric, PerJob, Sample, mean, quantile
+
+if TYPE_CHECKING:
+    from sim.results import Run
 
 BOUND_MS = 10_000
 """A job shorter than this counts as so long, so that the shortest do not dominate."""
 
 
 def slowdowns(sample: Sample) -> NDArray[np.float64]:
-    """One for each job that ended."""
-    jobs = sample.run.jobs
-    rows = sample.rows & jobs.ended
-    return np.maximum(1.0, jobs.completion_ms[rows] / np.maximum(jobs.work_ms[rows], BOUND_MS))
+    """One for each job of the sample that ended."""
+    return of_all(sample.run)[sample.rows & sample.run.jobs.ended]
+
+
+def of_all(run: Run) -> NDArray[np.float64]:
+    """One for each job, NaN for those that did not end."""
+    jobs = run.jobs
+    found = np.maximum(1.0, jobs.completion_ms / np.maximum(jobs.work_ms, BOUND_MS))
+    return np.where(jobs.ended, found, np.nan)
 
 
 METRICS = (
@@ -29,6 +39,7 @@ METRICS = (
         unit="ratio",
         better="lower",
         of=lambda s: mean(slowdowns(s)),
+        per_job=PerJob("bounded_slowdown", of_all, "mean"),
     ),
     Metric(
         name="bounded_slowdown_p95",
@@ -36,5 +47,6 @@ METRICS = (
         unit="ratio",
         better="lower",
         of=lambda s: quantile(slowdowns(s), 0.95),
+        per_job=PerJob("bounded_slowdown", of_all, "quantile", 0.95),
     ),
 )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sim.bounds.distance import distance_lines
+from sim.causes.columns import totals_by_policy
+from sim.causes.text import cause_lines
 from sim.console import table
 from sim.experiment.comparison import Comparison, GroupValues
 from sim.metrics.registry import BY_NAME
@@ -27,7 +30,10 @@ def run_lines(run: Run, summary: Mapping[str, Any]) -> list[str]:
     ]
     lines += semantics_lines(run.manifest)
     rows = [[BY_NAME[name].title, value(BY_NAME[name], found)] for name, found in summary["metrics"].items()]
-    return [*lines, "", *table(rows), *size_lines(summary), "", f"fingerprint {run.manifest['fingerprint']}"]
+    lines += ["", *table(rows), *size_lines(summary)]
+    if "causes" in summary:
+        lines += ["", *cause_lines({run.name: summary["causes"]})]
+    return [*lines, "", f"fingerprint {run.manifest['fingerprint']}"]
 
 
 def semantics_lines(manifest: Mapping[str, Any]) -> list[str]:
@@ -60,7 +66,17 @@ def comparison_lines(comparison: Comparison) -> list[str]:
             if name in group.values[comparison.baseline]:
                 rows += _metric_rows(comparison, group, name)
         lines += [*table(rows), ""]
-    return lines + verdict(comparison)
+    causes = totals_by_policy(comparison.runs)
+    if causes:
+        lines += [*cause_lines(causes), ""]
+    lines += [*deployment_lines(comparison), ""]
+    return [*lines, *verdict(comparison), *distance_lines(comparison.bounds)]
+
+
+def deployment_lines(comparison: Comparison) -> list[str]:
+    """Where each policy can be deployed; runs of before that was told have none."""
+    rows = [[name, run.manifest["semantics"].get("deployment", "")] for name, run in comparison.runs.items()]
+    return table([["deployment", ""], *rows], right=False) if any(said for _, said in rows) else []
 
 
 GROUP_METRICS: Final = ("wait_mean_ms", "wait_p95_ms", "completion_mean_ms")

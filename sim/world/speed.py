@@ -7,7 +7,7 @@ domain of level 0. All factors are integer millionths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from policies.api import JobView, NodeSet, Placement
@@ -72,6 +72,16 @@ class SpeedModel:
             slowest = min(self._server_ppm.get(share.node, PPM) for share in placement)
             speed = speed * slowest // PPM
         return max(speed, 1)
+
+    def fastest_ppm(self, family: str | None, cards: Iterable[str]) -> int:
+        """The highest speed that a job of the family may ever have on any of these cards; no card is none that matters."""
+        speed = PPM
+        if self._card_ppm is not None:
+            speed = max((self._card_ppm(family, card) for card in cards), default=PPM)
+        if self._locality_ppm is not None:
+            speed = speed * max(self._locality_ppm(family)) // PPM
+        fastest_server = max((change.factor_ppm for change in self.changes), default=PPM)
+        return max(speed * max(fastest_server, PPM) // PPM, 1)
 
     def apply(self, change: SpeedChange) -> None:
         """A change takes effect. For the engine."""

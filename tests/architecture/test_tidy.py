@@ -207,7 +207,7 @@ def test_times_are_integers():
                 name = node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)
                 if name.endswith(("_ms", "_milli", "_mib", "_ppm")) and ast.unparse(node.annotation) == "float":
                     found.append(f"{name_of(path)}:{node.lineno} {name}")
-    statistics = ("/metrics/", "/experiment/", "/report/", "traces/describe.py")
+    statistics = ("/metrics/", "/experiment/", "/report/", "/fidelity/", "/statistics/", "traces/describe.py")
     allowed = [place for place in found if any(part in place for part in statistics)]
     assert sorted(set(found) - set(allowed)) == [], "floats split one instant in two: integers, except in statistics"
 

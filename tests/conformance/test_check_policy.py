@@ -380,7 +380,7 @@ def make(spec: str) -> Policy:
 SPECS = [
     *(spec_of(name) for name in POLICIES),
     *(spec_of(name, quota="keep") for name in POLICIES),
-    *(spec_of(name, per="queue", place="random") for name in POLICIES),
+    *(spec_of(name, per="queue", place="random") for name, entry in POLICIES.items() if entry.build_whole is None),
     *(
         spec_of(name, **{key: value})
         for name, entry in POLICIES.items()

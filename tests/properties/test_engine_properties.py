@@ -97,6 +97,7 @@ def workloads(draw, most: int = 14) -> list[JobRecord]:
 @st.composite
 def all_rules(draw) -> Rules:
     decide, cycle_ms = draw(st.sampled_from((("instant", None), ("instant", 1), ("instant", 30), ("event", None))))
+    thinking_ms = draw(st.sampled_from((0, 0, 7))) if decide == "instant" else 0
     return Rules(
         split=draw(st.sampled_from(("whole", "free"))),
         ties=draw(st.sampled_from(("job_id", "file", "random"))),
@@ -107,6 +108,8 @@ def all_rules(draw) -> Rules:
         overrun=draw(st.sampled_from(("extend", "kill", "requeue"))),
         decide=decide,
         cycle_ms=cycle_ms,
+        thinking="fixed" if thinking_ms else "free",
+        thinking_ms=thinking_ms,
         seed=draw(st.integers(0, 3)),
     )
 

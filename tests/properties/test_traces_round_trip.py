@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -48,6 +49,7 @@ def jobs(draw) -> JobRecord:
         outcome=draw(st.sampled_from(OUTCOMES)),
         recorded_start_ms=draw(st.none() | TIMES),
         family=draw(st.none() | TEXT),
+        scheduling=draw(st.none() | st.dictionaries(TEXT, TEXT, max_size=2).map(json.dumps)),
         extra=draw(st.none() | st.dictionaries(COLUMN_NAMES, TEXT, min_size=1, max_size=2)),
     )
 

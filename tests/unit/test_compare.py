@@ -8,16 +8,9 @@ import pytest
 from builders import job
 from runs import run_of, trace_of
 
-from sim.experiment.compare import (
-    as_data,
-    compare,
-    folder_names,
-    policies_and_baseline,
-    read_comparison,
-    split_policies,
-    tie_orders,
-)
+from sim.experiment.compare import compare, folder_names, policies_and_baseline, split_policies, tie_orders
 from sim.experiment.comparison import compare_runs, no_ties, shift, tie_spread
+from sim.experiment.comparison_file import as_data, read_comparison
 from sim.experiment.durations import parse_duration
 from sim.experiment.prepare import prepare
 from sim.experiment.scenario import make_scenario, read_scenario
@@ -91,7 +84,7 @@ def test_the_same_schedule_is_no_difference():
 
 
 def test_files_of_a_comparison_and_reading_it_back(tmp_path):
-    found = compare(prepared(), ["fifo", "best-effort-fifo"], "best-effort-fifo", tmp_path)
+    found = compare(prepared(), ["fifo", "best-effort-fifo"], "best-effort-fifo", tmp_path).comparison
     assert found.names == ["best-effort-fifo", "fifo"]
     data = json.loads((tmp_path / "comparison.json").read_text())
     assert data["baseline"] == "best-effort-fifo"
@@ -113,7 +106,7 @@ def test_workers_change_nothing(tmp_path):
 def test_ties_alone_move_what_they_move(tmp_path):
     # x needs all, y and z one each: who of the same millisecond goes first decides who waits
     jobs = [job("x", 0, 10_000, 8), job("y", 0, 1000, 1), job("z", 0, 1000, 1)]
-    found = compare(prepared(jobs, tie_orders=8), ["fifo", "best-effort-fifo"], "fifo", tmp_path)
+    found = compare(prepared(jobs, tie_orders=8), ["fifo", "best-effort-fifo"], "fifo", tmp_path).comparison
     # x first: y and z wait 10 s, mean 20/3 s. y, z first: x waits 1 s, mean 1/3 s. y, x, z: x 1 s, z 11 s, mean 4 s.
     assert found.ties.orders == 8
     low, high = found.ties.low["fifo"]["wait_mean_ms"], found.ties.high["fifo"]["wait_mean_ms"]

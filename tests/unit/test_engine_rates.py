@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from audited import audited
-from builders import golden, job, servers
+from builders import golden, job, policy, servers
 
 from policies.topology import Node, Topology
 from sim.timeline import Happened
@@ -167,3 +167,25 @@ def test_with_the_factors_off_no_run_time_depends_on_the_placement():
 def test_with_the_factors_on_consolidate_beats_spread():
     speed = SpeedModel(fleet(), locality_ppm=lambda _: (FULL, 900_000, HALF))
     assert sum(run_times("consolidate", speed).values()) < sum(run_times("spread", speed).values())
+
+
+class Looks:
+    """Decides as another policy, and looks at the running jobs before."""
+
+    name = "looks"
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def decide(self, view):
+        assert len(view.running) == 0
+        return self.inner.decide(view)
+
+
+def test_the_order_of_changes_does_not_depend_on_who_looked_at_the_running_jobs():
+    """b starts before a, both at 0; at 10 both change."""
+    jobs = [job("a", 0, 100, estimate_ms=9), job("b", 0, 50, estimate_ms=5)]
+    for what in ("sjf", Looks(policy("sjf"))):
+        assert after(jobs, servers(2, 1), [(10, 3, HALF)], what) == (
+            "0 start b n0[0] / 0 start a n1[0] / 10 speed a 500000 / 10 speed b 500000 / 90 finish b / 190 finish a"
+        )

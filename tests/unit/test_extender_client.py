@@ -8,9 +8,9 @@ import ssl
 import subprocess
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from extender_stub import server
 from shared import needs
 
 from policies.kube.configuration import ExtenderConfig, ManagedResource, TlsConfig
@@ -25,50 +25,6 @@ from policies.topology import Node
 def pod(name="p", **requests):
     amounts = tuple(sorted({"cpu": 1000, "nvidia.com/gpu": 2, **requests}.items()))
     return Pod(name=name, namespace="default", uid=f"uid-{name}", terms=PodTerms(requests=amounts), devices=2)
-
-
-@contextlib.contextmanager
-def server(answer, tls=None):
-    """A server that answers each verb by `answer(verb, request)`: (status, bytes) or what is written as JSON."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = -1
-
-        def do_POST(self):
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            verb = self.path.rsplit("/", 1)[-1]
-            seen.append((verb, request, self.client_address[1]))
-            said = answer(verb, request)
-            status, body = said if isinstance(said, tuple) else (200, json.dumps(said).encode())
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request, client_address):
-            pass
-
-    listening = Quiet(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        listening.socket = tls.wrap_socket(listening.socket, server_side=True)
-    thread = threading.Thread(target=lambda: listening.serve_forever(poll_interval=0.01), daemon=True)
-    thread.start()
-    try:
-        yield listening.server_address[1], seen
-    finally:
-        listening.shutdown()
-        listening.server_close()
-        thread.join()
 
 
 def config(port, **more):
@@ -111,6 +67,14 @@ def test_whole_nodes_are_sent_and_read_without_a_cache():
         assert list(extender.filter(pod(), ["n0", "n1"]).nodes) == ["n1"]
         assert seen[0][1]["Nodes"]["items"][1]["status"]["allocatable"] == {"rehearse/device": "4"}
         assert extender.forgets_pods
+
+
+def test_victims_are_sent_whole_without_a_cache():
+    agreed = {"NodeNameToMetaVictims": {"n0": {"Pods": [{"UID": "u0"}]}}}
+    with client(lambda *_: agreed, node_cache_capable=False) as (extender, seen):
+        assert extender.preempt(pod(), {"n0": Victims(("u0",))}) == {"n0": Victims(("u0",))}
+    assert seen[0][1]["NodeNameToVictims"]["n0"]["Pods"][0]["metadata"]["name"] == "low"
+    assert seen[0][1]["NodeNameToMetaVictims"] is None
 
 
 def test_scores_victims_and_binding():

@@ -183,7 +183,7 @@ def test_exact_names_are_taken_as_written():
         (
             "devices: 4",
             "devices: 4\n    labels: {a: 1}",
-            ["pools[0].labels.a: must be text, got 1; put it in quotes"],
+            ["pools[0].labels.a: must be text, or a list with one text for each server, got 1; put it in quotes"],
         ),
         (
             "devices: 4",

@@ -18,6 +18,10 @@ from sim.rules import Rules
         ({"checkpoint_ms": 0}, "checkpoint_ms: must be >= 1, got 0"),
         ({"cycle_ms": 0}, "cycle_ms: must be >= 1, got 0"),
         ({"seed": -1}, "seed: must be >= 0, got -1"),
+        ({"thinking": "fixed"}, "thinking_ms: must be >= 1 where thinking is fixed, else 0; got 0 with fixed"),
+        ({"thinking_ms": 5}, "thinking_ms: must be >= 1 where thinking is fixed, else 0; got 5 with free"),
+        ({"thinking": "measured", "decide": "event"}, "thinking: a pass that takes time and a pass after each event"),
+        ({"thinking": "measured", "fill": True}, "thinking: a static fill has no clock"),
     ],
 )
 def test_values_that_cannot_be(wrong, why):
@@ -38,6 +42,8 @@ def test_the_defaults_are_plain():
         "decide": "instant",
         "cycle_ms": None,
         "impossible": "reject",
+        "thinking": "free",
+        "thinking_ms": 0,
         "seed": 0,
     }
 

@@ -1,0 +1,29 @@
+"""The cluster as a scheduler of its own sees it; the replay of its journal builds the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from policies.api import Policy, QueueView
+from policies.kube.devices import DeviceKinds
+from policies.kube.pods import Pod
+from policies.serving.cluster import Cluster
+from policies.serving.rules import held_back_by, keeps_pod_rules
+
+
+def cluster_for(
+    policy: Policy, scheduler: str, kinds: DeviceKinds, *, queues: Mapping[str, QueueView] | None = None
+) -> Cluster:
+    """Waiting and running pods are those that name this scheduler; all others only take their places."""
+
+    def ours(pod: Pod) -> bool:
+        return pod.scheduler == scheduler
+
+    return Cluster(
+        kinds,
+        ours=ours,
+        shown=ours,
+        held_back=held_back_by(policy),
+        queues=queues,
+        labels=keeps_pod_rules(policy),
+    )

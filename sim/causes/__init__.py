@@ -1,0 +1,1 @@
+"""Why each job waited, told after the fact from a finished run."""

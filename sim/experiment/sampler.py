@@ -1,0 +1,194 @@
+"""From what replays gave to estimates: any quantity of any jobs under any policy, with how it varies over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.experiment.plan import Blocks, Plan, Subjects
+from sim.experiment.quantities import Quantity, Selector, Where, quantities
+from sim.metrics.metric import PerJob, Sample
+from sim.metrics.registry import METRICS
+from sim.results import Run
+from sim.statistics.dependence import added, allowing_for, lag_one
+from sim.statistics.draws import Draws, draw
+from sim.statistics.estimate import Estimate, estimate
+from sim.statistics.pool import Pool, ratio_of_sums
+from sim.streams import Streams
+
+Floats = NDArray[np.float64]
+
+STREAM: Final = "bootstrap"
+
+
+class Observed(NamedTuple):
+    """What one replay gave, as far as a comparison needs it."""
+
+    fingerprint: str
+    columns: dict[str, Floats]
+    """Column of jobs -> one value for each job of the trace, NaN where it has none."""
+    whole: dict[str, float | None]
+    """Figures of the whole run that no job has."""
+
+
+def observe(run: Run) -> Observed:
+    """Every column that a metric is made of, and every metric that is made of none."""
+    columns: dict[str, Floats] = {}
+    for each in quantities():
+        if each.per_job is not None and each.per_job.column not in columns:
+            columns[each.per_job.column] = each.per_job.values(run)
+    sample = Sample(run, np.ones(len(run.jobs), dtype=bool))
+    whole = {metric.name: metric.of(sample) for metric in METRICS if metric.per_job is None}
+    return Observed(str(run.manifest["fingerprint"]), columns, whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An estimate, or why there is none."""
+
+    estimate: Estimate | None
+    why_not: str = ""
+
+
+class Sampler:
+    """Measures policies on the same jobs, in the same blocks, with the same draws."""
+
+    def __init__(
+        self, subjects: Subjects, blocks: Blocks, plan: Plan, observed: Mapping[str, Sequence[Sequence[Observed]]]
+    ) -> None:
+        """`observed`: policy -> trace -> replication."""
+        self.subjects, self.blocks, self.plan = subjects, blocks, plan
+        self._observed = observed
+        self.policies = tuple(observed)
+        """Those that were measured, the baseline among them."""
+        self.draws: Draws = draw(blocks.number, Streams(plan.seed).generator(STREAM), plan.resamples)
+        self.distinct = len({self._prints(trace, number) for trace, number in self._replays()})
+        """Replays of the whole set of policies that differ from each other."""
+        self._series = self._series_of_blocks()
+        self.measured = cache(self._measured)
+        self._column = cache(self._column_of)
+        self._correlation = cache(self._correlation_of)
+
+    def rows(self, where: Where) -> NDArray[np.bool_]:
+        """The jobs that count and have all the labels."""
+        found = np.ones(len(self.subjects), dtype=bool)
+        for kind, name in where:
+            labels = self.subjects.labels[kind]
+            found &= labels.codes == (labels.names.index(name) if name in labels.names else -1)
+        return found
+
+    def values(self, policy: str, column: str, where: Where) -> Floats:
+        """Shape (replications, jobs)."""
+        return self._column(policy, column)[:, self.rows(where)]
+
+    def same(self, policy: str, other: str, quantity: Quantity, where: Where) -> bool:
+        """True if every job has the same value under both, in every replication."""
+        if quantity.per_job is None:
+            return bool(self._whole(policy, quantity).tolist() == self._whole(other, quantity).tolist())
+        column = quantity.per_job.column
+        own, by = self.values(policy, column, where), self.values(other, column, where)
+        return bool(np.array_equal(own, by, equal_nan=True))
+
+    def honest(self, contrast: Estimate, selector: Selector, policies: Sequence[str]) -> Estimate:
+        """A difference of two policies, or a figure of one, with the spread that blocks are worth that follow each other."""
+        if self._series is None or selector.quantity.per_job is None:
+            return contrast
+        own = lag_one(added(contrast.left_out), self._series)
+        return allowing_for(contrast, max(own, self._correlation(selector, tuple(policies))))
+
+    def _correlation_of(self, selector: Selector, policies: tuple[str, ...]) -> float:
+        """How what neighbouring blocks add goes together, for the mean and for a quantile by the jobs beyond it.
+
+        Because: leaving a block out moves a quantile by leaps, in which the dependence that there is does not show.
+        """
+        per_job, where = selector.quantity.per_job, selector.where
+        if self._series is None or per_job is None:
+            return 0.0
+        codes = self.blocks.codes[:, self.rows(where)].reshape(-1)
+        adds: list[list[Floats]] = []
+        for policy in policies:
+            values = self.values(policy, per_job.column, where).reshape(-1)
+            pool = Pool(values, codes, self.blocks.number)
+            adds.append([added(pool.mean(self.draws.weights[self.draws.resamples + 1 :]))])
+            if per_job.q is not None and pool.counts.any():
+                limit = float(np.nanquantile(values, per_job.q))
+                adds[-1].append(np.bincount(codes, values > limit, minlength=self.blocks.number).astype(np.float64))
+        apart = [each[0] - each[-1] if len(each) > 1 else each[0] for each in zip(*adds, strict=False)]
+        return max((lag_one(each, self._series) for each in apart), default=0.0)
+
+    def _series_of_blocks(self) -> NDArray[np.int64] | None:
+        """The trace of each block; None where blocks do not follow each other."""
+        if self.blocks.rule.unit not in ("time", "count"):
+            return None
+        found = np.zeros(self.blocks.number, dtype=np.int64)
+        found[self.blocks.codes[0]] = self.subjects.trace
+        return found
+
+    def _measured(self, policy: str, quantity: Quantity, where: Where = ()) -> Measured:
+        per_job = quantity.per_job
+        if per_job is None:
+            return self._of_whole_runs(policy, quantity)
+        rows = self.rows(where)
+        codes = self.blocks.codes[:, rows].reshape(-1)
+        values = self._column(policy, per_job.column)[:, rows].reshape(-1)
+        pool = Pool(values, codes, self.blocks.number)
+        blocks = int((np.bincount(codes, minlength=self.blocks.number) > 0).sum()) if len(codes) else 0
+        if not pool.counts.any():
+            return Measured(None, "no job has a value")
+        found = _condensed(pool, per_job, self.draws, replications=self.plan.replications)
+        return Measured(estimate(found, self.draws, self._independent(blocks)))
+
+    def _of_whole_runs(self, policy: str, quantity: Quantity) -> Measured:
+        """The mean over replays; only where whole replays are the blocks."""
+        unit = self.blocks.rule.unit
+        values = self._whole(policy, quantity)
+        if np.isnan(values).any():
+            return Measured(None, "it was not measured in every replay")
+        if unit not in ("replication", "trace"):
+            return Measured(None, "it is one figure of a whole replay: needs blocks: replication, or trace")
+        if unit == "trace":
+            values = values.reshape(-1, self.plan.replications).mean(axis=1)
+        found = ratio_of_sums(values, np.ones(len(values)), self.draws.weights)
+        return Measured(estimate(found, self.draws, self._independent(len(values))))
+
+    def _independent(self, blocks: int) -> int:
+        """Replications that came out alike are one piece of evidence, not several."""
+        return min(blocks, self.distinct) if self.blocks.rule.unit == "replication" else blocks
+
+    def _whole(self, policy: str, quantity: Quantity) -> Floats:
+        found = [each.whole[quantity.metric.name] for trace in self._observed[policy] for each in trace]
+        return np.array([np.nan if value is None else value for value in found])
+
+    def _column_of(self, policy: str, column: str) -> Floats:
+        """Shape (replications, jobs that count)."""
+        return np.stack(
+            [
+                np.concatenate(
+                    [
+                        trace[number].columns[column][mask]
+                        for trace, mask in zip(self._observed[policy], self.subjects.counted, strict=True)
+                    ]
+                )
+                for number in range(self.plan.replications)
+            ]
+        )
+
+    def _replays(self) -> list[tuple[int, int]]:
+        return [(t, n) for t in range(len(self.subjects.counted)) for n in range(self.plan.replications)]
+
+    def _prints(self, trace: int, number: int) -> tuple[str, ...]:
+        return tuple(each[trace][number].fingerprint for each in self._observed.values())
+
+
+def _condensed(pool: Pool, per_job: PerJob, draws: Draws, *, replications: int) -> Floats:
+    if per_job.statistic == "mean":
+        return pool.mean(draws.weights)
+    if per_job.statistic == "sum":  # because: of one replay, so that more replications do not make more preemptions
+        return pool.sum(draws.weights) / replications
+    found: Floats = pool.quantiles(draws.weights, [per_job.q or 0.0])[0]
+    return found
