@@ -86,7 +86,7 @@ def sampler_of(sample: Drawn, seed: int, resamples: int = 2000, unit: str = "tim
     subjects = Subjects(
         counted=[np.ones(int(each.sum()), dtype=bool) for each in alone],
         trace=sample.day if unit == "trace" else np.zeros(count, dtype=np.int64),
-        submit_ms=sample.day * DAY_MS,
+        submit_ms=sample.day * DAY_MS + np.arange(count) % 2 * (DAY_MS - 1),
         labels={kind: Labels(np.zeros(count, dtype=np.int64), ["-"]) for kind in KINDS},
         jobs=count,
     )

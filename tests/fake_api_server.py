@@ -44,6 +44,8 @@ class FakeApiServer(FakeApiStore):
     protected: set[str] = field(default_factory=set)
     """Names of pods that a disruption budget keeps."""
     requests: Counter[str] = field(default_factory=Counter)
+    cut_off: set[str] = field(default_factory=set)
+    """User agents whose requests never arrive."""
     token: str = ""
     """If set, whoever does not know it gets 401."""
 
@@ -114,8 +116,14 @@ class FakeApiServer(FakeApiStore):
         self._writers.add(request.transport)  # type: ignore[arg-type]  # because: aiohttp says only that it is some transport
         method = "WATCH" if request.query.get("watch") in ("true", "1") else request.method
         self.requests[f"{method} {request.path}"] += 1
+        if request.headers.get("User-Agent") in self.cut_off:
+            request.transport.abort()
+            return web.Response()
         fault = self.faults(method, request.path) or Fault()
-        await asyncio.sleep(fault.delay_s)
+        limit_s = float(request.query.get("timeout", "60s").removesuffix("s"))
+        await asyncio.sleep(min(fault.delay_s, limit_s))
+        if fault.delay_s > limit_s:
+            return _status(504, "Timeout", "the request was dropped after its time limit")
         if fault.lose:
             request.transport.abort()
             return web.Response()

@@ -39,7 +39,9 @@ def levels_of(hypernodes: Sequence[Json], nodes: Mapping[str, Mapping[str, str]]
     read = [each for item in hypernodes if (each := _read(item, faults)) is not None]
     tiers = sorted({each.tier for each in read})
     covers = _covered(sorted(read, key=lambda each: each.tier), nodes, faults)
-    at_tier = [_homes([(each.name, covers[each.name]) for each in read if each.tier == tier], faults) for tier in tiers]
+    at_tier = [
+        _homes([(each.name, covers[each.name]) for each in read if each.tier == tier], faults) for tier in tiers
+    ]
     if faults:
         raise ObjectError("hypernodes", faults)
     domains = {node: _path([home.get(node, NOWHERE) for home in at_tier]) for node in nodes}

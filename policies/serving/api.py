@@ -6,7 +6,7 @@ Independent of any scheduler: `serve extender` watches usage through it too.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -119,9 +119,12 @@ class ApiClient:
         in_cluster: bool | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        user_agent: str = "rehearse",
     ) -> AbstractAsyncContextManager[ApiClient]:
         """A client that is closed at the end. Entering raises `ConnectionSetupError`; it asks the API server nothing yet."""
-        return _connected(kubeconfig, context, in_cluster, clock or SystemClock(), rng or random.Random())
+        clock = clock or SystemClock()
+        where = connect(kubeconfig=kubeconfig, context=context, in_cluster=in_cluster, clock=clock)
+        return _connected(where, clock, rng or random.Random(), user_agent)
 
     @property
     def origin(self) -> str:
@@ -336,11 +339,11 @@ class ApiClient:
 
 @asynccontextmanager
 async def _connected(
-    kubeconfig: str | Path | None, context: str | None, in_cluster: bool | None, clock: Clock, rng: random.Random
+    where: Coroutine[Any, Any, Connection], clock: Clock, rng: random.Random, user_agent: str
 ) -> AsyncIterator[ApiClient]:
-    connection = await connect(kubeconfig=kubeconfig, context=context, in_cluster=in_cluster, clock=clock)
+    connection = await where
     try:
-        yield ApiClient(connection, clock=clock, rng=rng)
+        yield ApiClient(connection, clock=clock, rng=rng, user_agent=user_agent)
     finally:
         await connection.close()
 

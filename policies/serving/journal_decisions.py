@@ -19,9 +19,7 @@ PLAIN: Final = 16
 
 ONE: Final = ord("1")
 
-_NAMED: Final = frozenset(
-    ("job", "name", "namespace", "node", "nodes", "pod", "pods", "queue", "uid", "user", "uids")
-)
+_NAMED: Final = frozenset(("job", "name", "namespace", "node", "pod", "queue", "uid", "uids", "cancelled", "user"))
 """Keys of a decision under which names stand."""
 
 

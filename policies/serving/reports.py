@@ -33,6 +33,8 @@ NOTE_MAX: Final = 1024
 """Characters of a note that the API server takes."""
 NAME_MAX: Final = 200
 SENDERS: Final = 4
+PATCHES: Final = 4
+"""Attempts to change the status of a pod that changes meanwhile."""
 
 
 class _Known(NamedTuple):
@@ -77,6 +79,8 @@ class Reporter:
         self._waiting: deque[Report] = deque()
         self._news = asyncio.Event()
         self._known: OrderedDict[tuple[str, str, str], _Known] = OrderedDict()
+        self._since: OrderedDict[str, str] = OrderedDict()
+        """Uid -> when it was first said that the pod cannot be scheduled."""
         self._number = itertools.count()
         self._tokens = float(BURST)
         self._filled_s = clock.monotonic_s()
@@ -168,18 +172,38 @@ class Reporter:
         }
 
     async def _status(self, report: Report) -> None:
-        pod = report.pod
-        version = self._versions.get(pod.uid)
-        if version is None or not (report.unschedulable or report.nominated is not None):
-            return
+        if report.unschedulable or report.nominated is not None:
+            status = self._wanted_status(report)
+            for attempt in range(PATCHES):
+                version = self._versions.get(report.pod.uid)
+                if version is None:
+                    return  # because: it does not wait any more
+                try:
+                    await self._api.patch_pod_status(report.pod.namespace, report.pod.name, version, status)
+                except ApiError as error:
+                    if error.status != CONFLICT:
+                        raise
+                    await self._clock.sleep(self._api.backoff_s(attempt))
+                else:
+                    return
+
+    def _wanted_status(self, report: Report) -> dict[str, Any]:
         status: dict[str, Any] = {}
         if report.unschedulable:
-            message = report.note[:NOTE_MAX]
-            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+            since = self._since.setdefault(report.pod.uid, self._now())
+            if len(self._since) > WAITING_MAX:
+                self._since.popitem(last=False)
+            condition = {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": report.note[:NOTE_MAX],
+                "lastTransitionTime": f"{since[:19]}Z",
+            }
             status["conditions"] = [condition]
         if report.nominated is not None:
             status["nominatedNodeName"] = report.nominated or None
-        await self._api.patch_pod_status(pod.namespace, pod.name, version, status)
+        return status
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

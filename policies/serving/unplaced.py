@@ -26,7 +26,7 @@ class _Said:
 
     passes: int
     next_ms: int
-    step_ms: int = AGAIN_MS
+    step_ms: int
 
 
 class Unplaced:
@@ -52,9 +52,8 @@ class Unplaced:
             said = self._said.get(unit.name)
             fault = self._cluster.faults.get(f"job {unit.name}", "")
             if said is None:
-                self._said[unit.name] = _Said(
-                    passes, self._cluster.now_ms + (FAULT_MS if fault and not unit.parked else 0)
-                )
+                next_ms = self._cluster.now_ms + (FAULT_MS if fault and not unit.parked else 0)
+                self._said[unit.name] = _Said(passes, next_ms, AGAIN_MS)
             elif self._cluster.now_ms >= said.next_ms and (fault or decided or passes > said.passes):
                 said.next_ms = self._cluster.now_ms + said.step_ms
                 said.step_ms = min(said.step_ms * 5, AGAIN_MAX_MS)

@@ -146,11 +146,11 @@ class Sampler:
     def _of_whole_runs(self, policy: str, quantity: Quantity) -> Measured:
         """The mean over replays; only where whole replays are the blocks."""
         unit = self.blocks.rule.unit
+        if unit not in ("replication", "trace"):
+            return Measured(None, "it is one figure of a whole replay: needs blocks: replication, or trace")
         values = self._whole(policy, quantity)
         if np.isnan(values).any():
             return Measured(None, "it was not measured in every replay")
-        if unit not in ("replication", "trace"):
-            return Measured(None, "it is one figure of a whole replay: needs blocks: replication, or trace")
         if unit == "trace":
             values = values.reshape(-1, self.plan.replications).mean(axis=1)
         found = ratio_of_sums(values, np.ones(len(values)), self.draws.weights)
@@ -161,7 +161,7 @@ class Sampler:
         return min(blocks, self.distinct) if self.blocks.rule.unit == "replication" else blocks
 
     def _whole(self, policy: str, quantity: Quantity) -> Floats:
-        found = [each.whole[quantity.metric.name] for trace in self._observed[policy] for each in trace]
+        found = [each.whole.get(quantity.metric.name) for trace in self._observed[policy] for each in trace]
         return np.array([np.nan if value is None else value for value in found])
 
     def _column_of(self, policy: str, column: str) -> Floats:

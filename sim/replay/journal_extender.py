@@ -32,6 +32,7 @@ class ExtenderSide(PolicyExtender):
     """See the module."""
 
     def __init__(self, cluster: Cluster, policy: Policy, kinds: DeviceKinds, configuration: Json) -> None:
+        self.problems: list[str] = []
         self._held_ms = _whole(configuration.get("assume_ms"))
         try:
             super().__init__(cluster, policy, kinds, assume_ms=0)

@@ -12,17 +12,17 @@ from typing import Any, Final, Protocol
 
 from policies.api import Policy, QueueView
 from policies.kube.devices import DeviceKinds
-from policies.kube.nodes import LEVELS
 from policies.kube.objects import Json, items, mapping, text
 from policies.kube.pods import Pod
-from policies.serving.cluster import Cluster
 from policies.serving.desk import Desk
-from policies.serving.holdings import Place
 from policies.serving.journal_decisions import NodeIndex, Read
+from policies.serving.rules import held_back_by, keeps_pod_rules
 from policies.serving.units import Hold
+from sim.replay.journal_cluster import ReplayedCluster
 from sim.replay.journal_differences import Answer, Compared
 from sim.replay.journal_extender import ExtenderSide
 from sim.replay.journal_reading import Entry, Journal, JournalFile, Process
+from sim.replay.journal_scheduler import SchedulerSide
 from sim.run import InputError
 
 UNSURE: Final = "a line before it is missing, so the state is not known"
@@ -34,6 +34,9 @@ HASHED: Final = "names are hashed, so equal nodes are taken in another order: di
 class Side(Protocol):
     """How the questions of one kind of driver are put to a policy."""
 
+    problems: list[str]
+    """Recorded decisions that could not be done again."""
+
     def decide(self, decision: Json) -> Answer:
         """Ask, compare, and do what was recorded."""
         ...
@@ -43,7 +46,10 @@ class Side(Protocol):
         ...
 
 
-SIDES: Final[Mapping[str, Callable[[Cluster, Policy, DeviceKinds, Json], Side]]] = {"extender": ExtenderSide}
+SIDES: Final[Mapping[str, Callable[[ReplayedCluster, Policy, DeviceKinds, Json], Side]]] = {
+    "extender": ExtenderSide,
+    "scheduler": SchedulerSide,
+}
 """Driver -> how it is replayed."""
 
 
@@ -99,7 +105,7 @@ class _Walk:
             raise InputError(f"{file.path}: line 1: driver {driver!r} is not known; known are {', '.join(SIDES)}")
         configuration = mapping(header.get("configuration"))
         policy = self._make_policy()
-        self._cluster = cluster_of(driver, configuration, items(header.get("queues")), self._kinds)
+        self._cluster = cluster_of(driver, policy, configuration, items(header.get("queues")), self._kinds)
         self._desk = Desk(self._cluster, policy, clock=lambda: self._cluster.now_ms)
         self._side = SIDES[driver](self._cluster, policy, self._kinds, configuration)
         self._index.clear()
@@ -119,7 +125,8 @@ class _Walk:
             self._cluster.restore(holds, leaving, mapping(entry.snapshot.get("parked")))
             self._side.restored(holds)
         elif entry.decision is not None:
-            self._found.add(self._decision(entry.decision), file.path.name, entry.line, entry.at_ms)
+            place = f"{file.path.name}:{entry.line}"
+            self._found.add(self._decision(entry.decision, place), file.path.name, entry.line, entry.at_ms)
 
     def _event(self, event: Mapping[str, Any]) -> None:
         item = mapping(event.get("object"))
@@ -131,46 +138,39 @@ class _Walk:
                 self._index.add(name)
         self._desk.tell(event)
 
-    def _decision(self, decision: Mapping[str, Any]) -> Answer:
-        question = text(decision.get("verb")) or "pass"
+    def _decision(self, decision: Mapping[str, Any], place: str) -> Answer:
+        question = text(decision.get("verb")) or text(decision.get("kind"))
         try:
             read = Read(self._index).decision(decision)
         except (ValueError, TypeError, KeyError) as error:
             return Answer(question, not_compared=f"cannot be read: {error}")
         answer = self._side.decide(read)
-        return answer if self._sure else Answer(question, not_compared=UNSURE)
+        for problem in self._side.problems:
+            self._found.problems.append(f"{place}: {problem}")
+        self._side.problems.clear()
+        return answer if self._sure else Answer(answer.question, not_compared=UNSURE)
 
 
-class ReplayedCluster(Cluster):
-    """A cluster that can be put back into a state that was written down."""
-
-    def restore(self, holds: Mapping[str, Hold], leaving: Mapping[str, Hold], parked: Mapping[str, Any]) -> None:
-        """Known pods are where they were, on those devices, since then; those that are `leaving` were preempted there."""
-        for uid, hold in holds.items():
-            unit = self.unit_of(uid)
-            if unit is not None:
-                unit.holds[uid] = hold
-        for uid, hold in leaving.items():
-            unit = self.unit_of(uid)
-            if unit is not None:
-                unit.holds.pop(uid, None)
-                unit.leaving[uid] = hold
-                self._leaving.setdefault(hold.node, {})[uid] = Place(unit.pods[uid], hold)
-        for unit in self.units():
-            unit.parked = text(parked.get(unit.name))
-        self._stale = True
-
-
-def cluster_of(driver: str, configuration: Json, queues: Sequence[Json], kinds: DeviceKinds) -> ReplayedCluster:
-    """A cluster as the driver had it, without anything in it."""
+def cluster_of(
+    driver: str, policy: Policy, configuration: Json, queues: Sequence[Json], kinds: DeviceKinds
+) -> ReplayedCluster:
+    """A cluster as the driver has it for this policy, without anything in it."""
+    views = {text(each.get("name")): _queue(each) for each in queues}
+    if driver != "scheduler":
+        return ReplayedCluster(kinds, ours=lambda _: False, queues=views)
     scheduler = text(configuration.get("scheduler_name"))
-    levels = mapping(configuration.get("levels")) or LEVELS
 
     def ours(pod: Pod) -> bool:
-        return driver == "scheduler" and pod.scheduler == scheduler
+        return pod.scheduler == scheduler
 
-    views = {text(each.get("name")): _queue(each) for each in queues}
-    return ReplayedCluster(kinds, ours=ours, levels=levels, queues=views, labels=configuration.get("labels") is True)
+    return ReplayedCluster(
+        kinds,
+        ours=ours,
+        shown=ours,
+        held_back=held_back_by(policy),
+        queues=views,
+        labels=keeps_pod_rules(policy),
+    )
 
 
 def _queue(said: Json) -> QueueView:
