@@ -11,6 +11,7 @@ help:
 	@echo "make bench  speed against the floor of bare SimPy"
 	@echo "make notebooks  open the notebooks"
 	@echo "make bench-extender  what an answer to kube-scheduler costs"
+	@echo "make coverage  how often the intervals of a comparison are right"
 	@echo "make fuzz   long property tests"
 
 $(READY): requirements.lock pyproject.toml
@@ -37,6 +38,9 @@ bench: $(READY)
 
 bench-extender: $(READY)
 	$(BIN)/python -m benchmarks.extender
+
+coverage: $(READY)
+	$(BIN)/python -m benchmarks.coverage
 
 fuzz: $(READY)
 	REHEARSE_FUZZ=long $(BIN)/python -m pytest -n auto tests/properties

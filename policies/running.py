@@ -25,7 +25,11 @@ class RunningTable:
         return job_id in self.jobs
 
     def __iter__(self) -> Iterator[RunningJob]:
-        return iter([self[job_id] for job_id in self.jobs])
+        return iter([self[job_id] for job_id in sorted(self.jobs, key=self._start)])
+
+    def _start(self, job_id: str) -> tuple[int, int, str]:
+        running = self.jobs[job_id]
+        return (running.start_ms, running.job.arrival, job_id)
 
     def __getitem__(self, job_id: str) -> RunningJob:
         running = self.jobs[job_id]

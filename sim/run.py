@@ -319,6 +319,7 @@ def cluster_data(loaded: LoadedFleet) -> dict[str, Any]:
         "devices_by_accelerator": fleet.devices_by_accelerator,
         "levels": list(fleet.levels),
         "queues": [queue.name for queue in fleet.queues],
+        "nominal_milli": {name: dict(queue.nominal_milli) for name, queue in queues_of(fleet).items()},
     }
 
 

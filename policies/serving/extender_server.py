@@ -93,9 +93,6 @@ async def _serve(
     clock: Clock,
 ) -> None:
     metrics = Metrics()
-    recorder = desk.recorder
-    if recorder is not None:
-        metrics.journal(lambda: recorder.lost)
     watch = None if api is None else Watch(desk, api, clock)
     if watch is not None:
         metrics.watch_age(watch.age_s)

@@ -35,6 +35,9 @@ class Health:
             Route("/readyz", self._readyz),
             Route("/metrics", self._show_metrics),
         ]
+        recorder = desk.recorder
+        if recorder is not None:
+            metrics.journal(lambda: recorder.lost)
         self._desk = desk
         self._metrics = metrics
         self._unready = unready

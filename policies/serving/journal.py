@@ -122,7 +122,7 @@ class Journal:
             "product": f"rehearse {_version()}",
             "driver": driver,
             "policy": _without_command(policy),
-            "configuration": {} if names else _without_secrets(configuration or {}),
+            "configuration": _said(configuration or {}, hashed=names is not None),
             "queues": [] if cluster is None else [_queue(queue, names) for queue in cluster.queues.values()],
             "anonymised": names is not None,
             "run": os.urandom(8).hex(),
@@ -293,6 +293,16 @@ def _without_command(policy: str) -> str:
     """What was said after `--policy`; of a program only its name, for its arguments may hold a secret."""
     form, colon, rest = policy.partition(":")
     return f"{form}:{rest.split()[0] if rest.split() else ''}" if form == "process" and colon else policy
+
+
+def _said(configuration: Json, *, hashed: bool) -> dict[str, Any]:
+    """How the driver was set up: without secrets, and where names are hashed without texts but its own name."""
+    kept: dict[str, Any] = _without_secrets(configuration)
+    return {
+        key: value
+        for key, value in kept.items()
+        if not hashed or key == "scheduler_name" or isinstance(value, int | float)
+    }
 
 
 SECRET: Final = ("data", "file", "key", "kubeconfig", "password", "secret", "token")

@@ -81,6 +81,9 @@ class Leader:
         self._until_s: float | None = None
         """Until when this process leads, unless it renews; None while it does not."""
         self._lease: dict[str, Any] = {}
+        """As it was last seen."""
+        self._absent = True
+        """Whether it was not there at the last look."""
         self._seen_s = 0.0
         self._said = False
 
@@ -150,18 +153,18 @@ class Leader:
         try:
             if not self.leads:
                 await self._look()
-            lease = self._lease
-            if not lease:
+            # because: also of a lease that was deleted, its holder may believe for as long as it was to last
+            if not self.leads and self._lease and not self._is_free():
+                return
+            if self._absent:
                 new = self._claimed({"metadata": {"name": terms.name, "namespace": terms.namespace}})
                 found = await self._api.create(LEASES, terms.namespace, new, limit_s=terms.renew_s)
-            elif self.leads or self._is_free():
-                found = await self._put(self._claimed(lease))
             else:
-                return
+                found = await self._put(self._claimed(self._lease))
         except ApiError as error:
             if error.status not in (CONFLICT, NOT_FOUND):
                 raise
-            # because: somebody else was quicker, or the lease was deleted; the next look says what is so
+            # because: somebody else was quicker, or the lease was deleted; a look says what is so
             if self._until_s is not None:
                 await self._lost_or_changed()
             return
@@ -180,10 +183,12 @@ class Leader:
         except ApiError as error:
             if error.status != NOT_FOUND:
                 raise
-            found = {}
-        self._see(found)
+            self._absent = True
+        else:
+            self._see(found)
 
     def _see(self, lease: dict[str, Any]) -> None:
+        self._absent = False
         if mapping(lease.get("spec")) != mapping(self._lease.get("spec")):
             self._seen_s = self._clock.monotonic_s()
         self._lease = lease

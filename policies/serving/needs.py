@@ -31,5 +31,18 @@ EXTENDER: Final = (
     Need("", "pods/binding", ("create",), only_if=BIND_VERB),
 )
 
-NEEDS: Final[Mapping[str, tuple[Need, ...]]] = {"extender": EXTENDER}
+SCHEDULER: Final = (
+    Need("", "nodes", ("list", "watch")),
+    Need("", "pods", ("get", "list", "watch")),
+    Need("", "pods/binding", ("create",)),
+    Need("", "pods/eviction", ("create",)),
+    Need("", "pods/status", ("patch",)),
+    Need("events.k8s.io", "events", ("create", "patch")),
+    Need("scheduling.k8s.io", "podgroups", ("list", "watch")),
+    Need("scheduling.volcano.sh", "podgroups", ("list", "watch")),
+    Need("scheduling.x-k8s.io", "podgroups", ("list", "watch")),
+    Need("coordination.k8s.io", "leases", ("create", "get", "update"), own_namespace=True),
+)
+
+NEEDS: Final[Mapping[str, tuple[Need, ...]]] = {"extender": EXTENDER, "scheduler": SCHEDULER}
 """Command of `rehearse serve` -> what it needs."""

@@ -48,8 +48,6 @@ class PassResult:
 
     started: list[Started] = field(default_factory=list)
     preempted: list[Preempted] = field(default_factory=list)
-    cancelled: list[str] = field(default_factory=list)
-    """Jobs that were nominated and do not start after all."""
     rejected: list[tuple[list[Pod], str]] = field(default_factory=list)
     impossible: list[tuple[str, str]] = field(default_factory=list)
     """(job, why it is parked) of placements that cannot be: a fault of the policy, or something that it does not know of."""
@@ -60,6 +58,8 @@ class PassResult:
     """The policy's own failure, or what it asked for that no driver grants."""
     again: bool = False
     """Whether there is more to decide at once."""
+    cut: bool = False
+    """Whether it was ended before the policy had said everything."""
     took_us: int = 0
 
 
@@ -102,11 +102,12 @@ class PassRunner:
         with closing(_generator(self._policy.decide(self._cluster))) as actions:
             for action in actions:
                 if not self._going():
+                    result.cut = True
                     return
                 self._do(action, result, tell)
                 late = time.perf_counter_ns() - began_ns > PASS_S * 1e9
                 if result.impossible or late or len(result.actions) >= ACTIONS_MAX:
-                    result.again = True
+                    result.cut = result.again = True
                     return
 
     def _do(self, action: Action, result: PassResult, tell: Callable[[Started], None]) -> None:
@@ -143,21 +144,25 @@ class PassRunner:
                 "action": "start",
                 "job": action.job_id,
                 "placement": self._written(action.placement),
-                "pods": [{"uid": pod.uid, "node": node} for pod, node in given],
+                "pods": [{"uid": pod.uid, "node": node, "devices": self._devices_of(pod)} for pod, node in given],
             }
         )
         result.again = result.again or f"{action.job_id.removesuffix(REST)}{REST}" in self._cluster.pending
         tell(started)
+
+    def _devices_of(self, pod: Pod) -> int:
+        hold = self._cluster.hold_of(pod.uid)
+        return 0 if hold is None else hold.devices
 
     def _preempt(self, action: Preempt, result: PassResult) -> None:
         entry: dict[str, Any] = {"action": "preempt", "job": action.job_id, "reason": action.reason}
         uids = [pod.uid for pod in self._cluster.pods_of(action.job_id)]
         unit = self._cluster.unit_of(uids[0]) if uids else None
         held = [] if unit is None else list(unit.holds)
-        if self._cancel(uids):
-            result.cancelled.append(action.job_id)
+        cancelled = self._cancel(uids)
+        if cancelled:
             entry["cancelled"] = [uid for uid in held if self._cluster.hold_of(uid) is None]
-        if action.job_id in self._cluster.running or action.job_id not in result.cancelled:
+        if action.job_id in self._cluster.running or not cancelled:
             try:
                 left = self._cluster.leave(action.job_id)
             except PlacementError as error:

@@ -182,24 +182,33 @@ class Scheduler:
 
     async def _stand_by(self) -> None:
         await self._evictor.stop()
-        await self._desk.do(lambda: self._record_forgotten(self._flights.all()))
+        await self._desk.do(lambda: self._forgotten(self._flights.all()))
 
     def _reconcile(self) -> None:
         """What was assumed and is not so by a new list is forgotten; who was to leave and was not asked stays."""
-        self._record_forgotten(self._flights.all())
+        self._forgotten(self._flights.all())
         for unit in list(self._cluster.units()):
-            assumed = [uid for uid, hold in [*unit.holds.items(), *unit.leaving.items()] if hold.assumed]
+            assumed = [uid for uid, hold in (*unit.holds.items(), *unit.leaving.items()) if hold.assumed]
             for uid in assumed:
                 self._cluster.forget(uid)
+            if assumed:
+                self._record({"kind": "forget", "job": unit.name, "uids": assumed, "reason": ""})
             staying = [uid for uid in unit.leaving if not unit.pods[uid].leaving]
             for uid in staying:
                 self._cluster.stay(uid)
-            if assumed:
-                self._record({"kind": "forget", "job": unit.name, "uids": assumed, "reason": ""})
             if staying:
                 self._record({"kind": "stay", "uids": staying})
         for name in self._recovery.begin(self._options.patience_ms):
             self._record({"kind": "park", "job": name, "reason": Recovery.REASON})
+
+    def _forgotten(self, flights: list[Flight], reason: str = "") -> None:
+        """Write down that nominated jobs wait again, and park them if there is a reason. On the desk's thread."""
+        for flight in flights:
+            name = flight.job_id.removesuffix(REST)
+            if reason:
+                self._cluster.park(name, reason)
+            uids = [pod.uid for pod, _ in flight.assignments]
+            self._record({"kind": "forget", "job": name, "uids": uids, "reason": reason})
 
     def _may_decide(self) -> bool:
         return self._ready and self.leadership.leads
@@ -225,7 +234,7 @@ class Scheduler:
         for name in self._recovery.review():
             self._record({"kind": "unpark", "job": name, "reason": Recovery.REASON})
         ready, broken = self._flights.review()
-        self._record_forgotten(broken)
+        self._forgotten(broken)
         return self._cluster.changes, ready, broken
 
     def _note_version(self, event: Event) -> None:
@@ -293,7 +302,7 @@ class Scheduler:
                 "actions": result.actions,
                 "took_us": result.took_us,
                 **({"error": result.error} if result.error else {}),
-                **({} if self._may_decide() else {"cut": True}),
+                **({"cut": True} if result.cut else {}),
             }
         )
         return result
@@ -398,17 +407,10 @@ class Scheduler:
 
     def _let_stay(self, uid: str, parked: str) -> list[Flight]:
         flights = self._flights.blocked_by(uid)
+        self._forgotten(flights, parked)
         self._cluster.stay(uid)
         self._record({"kind": "stay", "uids": [uid]})
-        self._park(flights, parked)
         return flights
-
-    def _park(self, flights: list[Flight], reason: str) -> None:
-        """Nominated jobs that wait again, but not at once. On the desk's thread."""
-        for flight in flights:
-            self._cluster.park(flight.job_id, reason)
-            uids = [pod.uid for pod, _ in flight.assignments]
-            self._record({"kind": "forget", "job": flight.job_id.removesuffix(REST), "uids": uids, "reason": reason})
 
     def _give_up(self, flights: list[Flight], reason: str) -> None:
         for flight in flights:
@@ -451,19 +453,13 @@ class Scheduler:
         late = self._flights.older_than(self._cluster.now_ms - self._options.patience_ms)
         stay = {uid for flight in late for uid in flight.blockers}
         late += [other for uid in sorted(stay) for other in self._flights.blocked_by(uid)]
+        self._forgotten(late, late_why)
         for uid in sorted(stay):
             self._cluster.stay(uid)
         if stay:
             self._record({"kind": "stay", "uids": sorted(stay)})
-        self._park(late, late_why)
         decided = self._decided == self._cluster.changes
         return self._unplaced.collect(self._passes, decided=decided), late
-
-    def _record_forgotten(self, flights: list[Flight]) -> None:
-        """Their pods hold no place any more."""
-        for flight in flights:
-            uids = [pod.uid for pod, _ in flight.assignments]
-            self._record({"kind": "forget", "job": flight.job_id.removesuffix(REST), "uids": uids, "reason": ""})
 
     def _record(self, decision: dict[str, Any]) -> None:
         if self._desk.recorder is not None:

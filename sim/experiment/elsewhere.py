@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -47,8 +48,8 @@ def _problems(prepared: Sequence[Prepared], run: Run) -> Iterator[str]:
         yield "has other jobs of the same file: the trace was read otherwise"
     if _fleet(run.manifest["inputs"]["cluster"]) != _fleet(cluster_data(first.loaded)):
         yield f"is of another fleet: {run.manifest['inputs']['cluster']['source']}"
-    yield from _differ("rule", run.manifest["rules"], asdict(first.rules))
-    yield from _differ("model", run.manifest["world"], first.world.decided(first.loaded.fleet).as_data())
+    yield from _differ("rule", run.manifest["rules"], _plain(asdict(first.rules)))
+    yield from _differ("model", run.manifest["world"], _plain(first.world.decided(first.loaded.fleet).as_data()))
 
 
 def _fleet(data: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +57,14 @@ def _fleet(data: dict[str, Any]) -> dict[str, Any]:
     return {key: data[key] for key in ("sha256", "servers", "devices_by_accelerator")}
 
 
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """As it comes back from a file."""
+    found: dict[str, Any] = json.loads(json.dumps(data))
+    return found
+
+
 def _differ(what: str, there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
     """The settings that both have and that are not the same. An oracle is granted to a policy, not to a comparison."""
-    for key in there.keys() & here.keys() - {"oracle"}:
+    for key in sorted(there.keys() & here.keys() - {"oracle"}):
         if there[key] != here[key]:
             yield f"was replayed otherwise: {what} {key} was {there[key]!r} and is {here[key]!r}"

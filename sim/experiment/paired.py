@@ -87,7 +87,11 @@ def pair(
 ) -> Paired:
     """Compare. An empty family is every metric."""
     whole_runs = sampler.blocks.rule.unit in ("replication", "trace")
-    wanted = list(family) or default_family(whole_runs=whole_runs)
+    wanted = list(family) or [
+        each
+        for each in default_family(whole_runs=whole_runs)
+        if sampler.measured(baseline, *each.selector).estimate is not None
+    ]
     found = {policy: effects_of(sampler, policy, baseline, wanted) for policy in policies}
     plan, subjects = sampler.plan, sampler.subjects
     return Paired(

@@ -14,7 +14,12 @@ from sim.metrics.registry import METRICS
 KINDS: Final = ("queue", "user", "size", "accelerator")
 """What jobs can be told apart by."""
 
-ALIASES: Final = {"evictions": "preemptions", "slowdown": "bounded_slowdown", "jct": "completion"}
+ALIASES: Final = {
+    "evictions": "preemptions",
+    "quota_violations": "quota_violation",
+    "slowdown": "bounded_slowdown",
+    "jct": "completion",
+}
 KIND_ALIASES: Final = {"tenant": "user"}
 
 EACH: Final = "*"

@@ -15,7 +15,7 @@ from sim.experiment.quantities import Quantity, Selector, Where, quantities
 from sim.metrics.metric import PerJob, Sample
 from sim.metrics.registry import METRICS
 from sim.results import Run
-from sim.statistics.dependence import added, allowing_for, lag_one
+from sim.statistics.dependence import added, allowing_for, lag_one, without_noise
 from sim.statistics.draws import Draws, draw
 from sim.statistics.estimate import Estimate, estimate
 from sim.statistics.pool import Pool, ratio_of_sums
@@ -118,7 +118,7 @@ class Sampler:
             if per_job.q is not None and pool.counts.any():
                 limit = float(np.nanquantile(values, per_job.q))
                 adds[-1].append(np.bincount(codes, values > limit, minlength=self.blocks.number).astype(np.float64))
-        apart = [each[0] - each[-1] if len(each) > 1 else each[0] for each in zip(*adds, strict=False)]
+        apart = [_apart(*each) for each in zip(*adds, strict=False)]
         return max((lag_one(each, self._series) for each in apart), default=0.0)
 
     def _series_of_blocks(self) -> NDArray[np.int64] | None:
@@ -183,6 +183,10 @@ class Sampler:
 
     def _prints(self, trace: int, number: int) -> tuple[str, ...]:
         return tuple(each[trace][number].fingerprint for each in self._observed.values())
+
+
+def _apart(own: Floats, other: Floats | None = None) -> Floats:
+    return own if other is None else without_noise(own - other, np.abs(own) + np.abs(other))
 
 
 def _condensed(pool: Pool, per_job: PerJob, draws: Draws, *, replications: int) -> Floats:

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.causes.columns import totals
-from sim.metrics import allocated, completion, fragmented, makespan, not_finished, preemptions, slowdown, wait
+from sim.metrics import (
+    allocated,
+    completion,
+    fragmented,
+    makespan,
+    not_finished,
+    preemptions,
+    quota_violation,
+    slowdown,
+    wait,
+)
 from sim.metrics.metric import Metric, Sample
 
 if TYPE_CHECKING:
@@ -23,6 +33,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     *makespan.METRICS,
     *allocated.METRICS,
     *fragmented.METRICS,
+    *quota_violation.METRICS,
     *preemptions.METRICS,
     *not_finished.METRICS,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from policies.api import Placement
+from policies.api import DeviceMask, Placement
 from policies.kube.objects import text
 from policies.serving.cluster import Assignment, Cluster
 from policies.serving.holdings import Place
@@ -66,6 +66,19 @@ class ReplayedCluster(Cluster):
     def keep(self) -> None:
         """What was decided since the mark stays."""
         self._before = None
+
+    def give(self, job_id: str, places: Mapping[str, tuple[str, DeviceMask]]) -> None:
+        """A job starts as it did once: each pod, by uid, on that node and those devices. Pods that are not known are left out."""
+        self.settle()
+        unit = self._units.get(job_id.removesuffix(REST))
+        if unit is None:
+            return
+        self._give_back(unit, counted=False)
+        for uid, (node, devices) in places.items():
+            if uid in unit.pods and uid not in unit.leaving:
+                unit.holds[uid] = Hold(node, devices, self.now_ms, assumed=True)
+        self._apply(unit)
+        self.starts += 1
 
     # -- decisions, noted before they are done ---------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from policies.api import Placement, Policy, Share
+from policies.api import Policy
 from policies.kube.devices import DeviceKinds
 from policies.kube.objects import Json, items, text, whole
 from policies.serving.cluster import PlacementError
@@ -120,33 +120,17 @@ class SchedulerSide:
                 self._cluster.park(job, f"rejected: {reason}")
             elif kind == "park":
                 self._cluster.park(job, reason)
-        except (PlacementError, KeyError, TypeError) as error:
+        except PlacementError as error:
             self.problems.append(f"the recorded {kind} of {job} cannot be done again: {error}")
 
     def _start(self, job: str, action: Action) -> None:
-        try:
-            self._cluster.assume(job, self._placement(action))
-        except (PlacementError, KeyError, TypeError) as error:
-            self.problems.append(f"the recorded start of {job} cannot be done again as it was: {error}")
-            for pod in items(action.get("pods")):
-                self._cluster.assume_pod(text(pod.get("uid")), text(pod.get("node")))
-
-    def _placement(self, action: Action) -> Placement:
-        return tuple(
-            Share(
-                self._number(text(each.get("node"))),
-                whole(each.get("devices"), 0),
-                whole(each.get("count"), 1),
-                whole(each.get("group"), 0),
-            )
-            for each in items(action.get("placement"))
+        pods = items(action.get("pods"))
+        waiting = self._cluster.pods_of(job) if job in self._cluster.pending else []
+        if {pod.uid for pod in waiting} != {text(pod.get("uid")) for pod in pods}:
+            self.problems.append(f"{job} was started, and does not wait here as it did then")
+        self._cluster.give(
+            job, {text(pod.get("uid")): (text(pod.get("node")), whole(pod.get("devices"), 0)) for pod in pods}
         )
-
-    def _number(self, node: str) -> int:
-        number = self._cluster.number_of(node)
-        if number is None:
-            raise PlacementError(f"node {node} is not known")
-        return number
 
     def _follow_up(self, kind: str, decision: Json) -> None:
         job, reason = text(decision.get("job")), text(decision.get("reason"))

@@ -7,12 +7,12 @@ from typing import Final
 
 from sim.console import table
 from sim.experiment.comparison import Comparison
-from sim.experiment.effects import Bounds, Effect
+from sim.experiment.effects import Bounds, Effect, PolicyEffects
 from sim.experiment.paired import Evidence
+from sim.experiment.quantities import quantity
 from sim.gates.judge import GateResult
-from sim.metrics.metric import Metric
 from sim.metrics.registry import BY_NAME
-from sim.report.words import duration, value
+from sim.report.voice import Voice, plain
 
 MOVERS_SHOWN: Final = 3
 """Jobs of each kind that the terminal shows; `comparison.json` has ten."""
@@ -33,7 +33,7 @@ def paired_lines(comparison: Comparison) -> list[str]:
             "margin",
         ]
         rows = [[*head, "verdict"], *(effect_row(each) for each in found.metrics)]
-        lines += ["", *table(rows)]
+        lines += ["", *table(rows), summary_line(comparison.baseline, policy, found)]
         lines += [f"Worst off by {kind}: {worst_words(each)}." for kind, each in found.worst_off.items()]
         if found.losers:
             lines.append(f"Jobs that lose most: {'; '.join(map(_mover, found.losers[:MOVERS_SHOWN]))}.")
@@ -43,49 +43,84 @@ def paired_lines(comparison: Comparison) -> list[str]:
     return [*lines, *([""] if gates else []), *gates]
 
 
-def evidence_lines(evidence: Evidence) -> list[str]:
+def summary_line(baseline: str, policy: str, found: PolicyEffects) -> str:
+    """`easy against fifo: better in wait.mean and 3 more; worse in none; ...`: the verdicts in one sentence."""
+    told = []
+    for verdict in ("worse", "better", "no worse", "undecided"):
+        names = [each.quantity + (f" of {each.name}" if each.name else "") for each in found.metrics if each.verdict == verdict]
+        if names or verdict in ("worse", "better"):
+            told.append(f"{verdict} in {', '.join(names) or 'none'}")
+    return f"{policy} against {baseline}: {'; '.join(told)}."
+
+
+def evidence_lines(evidence: Evidence, voice: Voice | None = None) -> list[str]:
     """What the intervals rest on, and what must not be overlooked."""
-    replays = f", {evidence.replications} replications" if evidence.replications > 1 else ""
-    traces = f", {len(evidence.traces)} traces" if len(evidence.traces) > 1 else ""
+    voice = voice or plain()
     left_out = evidence.jobs - evidence.counted
-    trimmed = f" ({left_out:,} of the warm-up and the drain are not)" if left_out else ""
-    said = (
-        f"Paired comparison: {evidence.counted:,} jobs are counted{trimmed}{traces}{replays}; {evidence.blocks} blocks, each"
-        f" {evidence.block}; the intervals speak of {evidence.speaks_of}"
+    more = [voice.say("evidence.trimmed", n=left_out)] if left_out else []
+    more += [voice.say("evidence.traces", n=len(evidence.traces))] if len(evidence.traces) > 1 else []
+    more += [voice.say("evidence.replications", n=evidence.replications)] if evidence.replications > 1 else []
+    said = voice.say(
+        "evidence.said",
+        counted=voice.say("evidence.counted", n=evidence.counted),
+        more="".join(more),
+        blocks=voice.say("evidence.blocks", n=evidence.blocks, block=voice.told(evidence.block)),
+        what=voice.told(evidence.speaks_of),
     )
-    return [said, *(f"warning: {each}" for each in evidence.warnings)]
+    return [said, *(voice.say("evidence.warning", told=voice.told(each)) for each in evidence.warnings)]
 
 
-def effect_row(effect: Effect) -> list[str]:
-    """Name, both values, the difference with its interval, margin and verdict."""
+def effect_row(effect: Effect, voice: Voice | None = None) -> list[str]:
+    """Name, both values, the difference with its interval, margin and verdict.
+
+    Without a voice it is for a terminal, and names a metric as gates do.
+    """
+    spoken = voice or plain()
     metric = BY_NAME[effect.metric]
-    name = effect.quantity if effect.kind == "all" else f"  {effect.quantity} {effect.kind} {effect.name}"
-    needed = f" ({effect.blocks_needed:,} blocks would decide)" if effect.blocks_needed else ""
-    both = [value(metric, each) for each in (effect.baseline, effect.value)]
-    return [name, *both, interval_words(metric, effect.difference), effect.margin, effect.verdict + needed]
+    name = effect.quantity if voice is None else quantity_title(effect, voice)
+    if effect.kind != "all":
+        group = f"{effect.kind} {effect.name}" if voice is None else group_words(effect.kind, effect.name, voice)
+        name = f"  {name} {group}"
+    needed = f" ({spoken.say('who.decide', n=effect.blocks_needed)})" if effect.blocks_needed else ""
+    both = [spoken.value(metric, each) for each in (effect.baseline, effect.value)]
+    verdict = spoken.say(f"outcome.{effect.verdict}") + needed
+    return [name, *both, spoken.interval(metric, effect.difference), spoken.margin(effect.margin, metric.unit), verdict]
 
 
-def worst_words(effect: Effect) -> str:
-    """`research (1,894 jobs): wait.mean +3.3 h [+1 h, +5 h], worse`."""
+def quantity_title(effect: Effect, voice: Voice) -> str:
+    """`wait, p95` of `wait.p95`, also of a quantile that is no metric of its own."""
     metric = BY_NAME[effect.metric]
-    told = interval_words(metric, effect.difference)
-    return f"{effect.name} ({effect.jobs:,} jobs), {effect.quantity} {told}: {effect.verdict}"
+    if quantity(effect.quantity).per_job == metric.per_job:
+        return voice.metric(metric)
+    column, _, statistic = effect.quantity.partition(".")
+    return voice.say("metric.other_quantile", column=voice.known(f"column.{column}", column), statistic=statistic)
 
 
-def interval_words(metric: Metric, found: Bounds | None) -> str:
-    """`-2.1 h [-3 h, -1 h]`."""
-    if found is None:
-        return "-"
-    figure, low, high = (signed(metric, each) for each in (found.value, found.low, found.high))
-    return f"{figure} [{low}, {high}]"
+def group_words(kind: str, name: str, voice: Voice) -> str:
+    """A group of jobs: its kind, and its name, which is a word of the house for a size class."""
+    if kind == "size":
+        return group_title(kind, name, voice)
+    return voice.say("groups.of_kind", kind=voice.known(f"kind.{kind}", kind), name=group_title(kind, name, voice))
 
 
-def signed(metric: Metric, amount: float) -> str:
-    """A change with its sign; shares in points."""
-    if metric.unit == "share":
-        return f"{amount * 100:+.1f} points"
-    text = value(metric, abs(amount))
-    return text if text.strip("0. s") == "" else f"{'-' if amount < 0 else '+'}{text}"
+def group_title(kind: str, name: str, voice: Voice) -> str:
+    """The name alone; `-` are the jobs that have none."""
+    if kind == "size":
+        return voice.known(f"size.{name.replace(' ', '_')}", name)
+    return voice.say("groups.none") if name == "-" else voice.name(name)
+
+
+def worst_words(effect: Effect, voice: Voice | None = None) -> str:
+    """`research (1,894 jobs), wait.mean +3.3 h [+1 h, +5 h]: worse`."""
+    spoken = voice or plain()
+    return spoken.say(
+        "who.worst_told",
+        name=effect.name if voice is None else group_title(effect.kind, effect.name, voice),
+        jobs=spoken.say("table.jobs", n=effect.jobs),
+        metric=effect.quantity if voice is None else quantity_title(effect, voice),
+        change=spoken.interval(BY_NAME[effect.metric], effect.difference),
+        verdict=spoken.say(f"outcome.{effect.verdict}"),
+    )
 
 
 def gate_lines(results: Sequence[GateResult]) -> list[str]:
@@ -98,23 +133,27 @@ def gate_lines(results: Sequence[GateResult]) -> list[str]:
     return lines
 
 
-def gate_words(result: GateResult) -> str:
-    """The figures and the reason: `3.0 h against 5.0 h; against what is allowed -2.0 h [-3 h, -1 h]; ...`."""
+def gate_words(result: GateResult, voice: Voice | None = None) -> str:
+    """The figures and the reason: `3.0 h against 5.0 h; -2.0 h beyond what is allowed [-3 h, -1 h]: ...`."""
+    voice = voice or plain()
     metric = BY_NAME[result.metric]
-    said = [result.why]
+    said = [voice.told(result.why)]
     if result.value is not None:
-        against = "" if result.baseline is None else f" against {value(metric, result.baseline)}"
-        said.insert(0, f"{value(metric, result.value)}{against}")
+        own = voice.value(metric, result.value)
+        if result.baseline is not None:
+            own = voice.say("gates.against", value=own, base=voice.value(metric, result.baseline))
+        said.insert(0, own)
     if result.excess is not None and result.excess_low is not None and result.excess_high is not None:
         ends = Bounds(value=result.excess, low=result.excess_low, high=result.excess_high)
-        said.insert(1, f"against what is allowed {interval_words(metric, ends)}")
+        said.insert(1, voice.say("gates.excess", amount=voice.interval(metric, ends)))
     if result.blocks_needed:
-        said.append(f"about {result.blocks_needed:,} blocks would decide, there are {result.blocks:,}")
-    return "; ".join(said)
+        said.append(voice.say("gates.blocks_needed", n=result.blocks_needed, blocks=result.blocks))
+    return voice.joined(said, "list.semicolon")
 
 
 def _mover(job: dict[str, object]) -> str:
-    queue = f", queue {job['queue']}" if job["queue"] else ""
-    waits = (duration(float(str(job[key]))) for key in ("baseline_wait_ms", "wait_ms"))
+    voice = plain()
+    queue = f", queue {voice.name(job['queue'])}" if job["queue"] else ""
+    waits = (voice.duration(float(str(job[key]))) for key in ("baseline_wait_ms", "wait_ms"))
     devices = f"{job['gpus']:g} device{'' if job['gpus'] == 1 else 's'}"
-    return f"{job['job_id']} ({devices}{queue}) {' -> '.join(waits)}"
+    return f"{voice.name(job['job_id'])} ({devices}{queue}) {' -> '.join(waits)}"

@@ -2,59 +2,113 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.experiment.comparison import Comparison
 from sim.metrics.registry import BY_NAME, METRICS
-from sim.report.words import better, difference, duration, value
+from sim.report.voice import Voice, plain
+from sim.report.words import better
 
-HEADLINES = {
-    "wait_mean_ms": "Mean wait",
-    "wait_p95_ms": "p95 wait",
-    "completion_mean_ms": "Mean completion",
-    "makespan_ms": "Makespan",
-}
-FILL_HEADLINES = {
-    "allocated_share": "Allocated share",
-    "fragmented_share": "Fragmented share",
-    "not_finished": "Pods that fitted nowhere",
-}
+HEADLINES: Final = ("wait_mean_ms", "wait_p95_ms", "completion_mean_ms", "makespan_ms")
+FILL_HEADLINES: Final = ("allocated_share", "fragmented_share", "not_finished")
 
 
-def verdict(comparison: Comparison) -> list[str]:
-    """Sentences, the most important first."""
+def verdict(comparison: Comparison, voice: Voice | None = None) -> list[str]:
+    """Sentences, the most important first; in English as plain text if no other voice is given."""
+    voice = voice or plain()
     if not comparison.others:
-        return [*_broken(comparison), f"One run: {comparison.baseline}.", *_unfinished(comparison)]
-    headlines = FILL_HEADLINES if comparison.runs[comparison.baseline].is_fill else HEADLINES
-    winners = [sentence for name, title in headlines.items() if (sentence := _winner(comparison, name, title))]
-    doubts = [*_unfinished(comparison), *_ties(comparison)]
-    return [*_broken(comparison), *winners, *_wins(comparison), *_costs(comparison), *doubts]
+        alone = voice.sentence(voice.say("verdict.one_run", policy=voice.name(comparison.baseline)))
+        return [*_broken(comparison, voice), alone, *_unfinished(comparison, voice)]
+    winners = [found for name in headlines(comparison) if (found := _winner(comparison, name, voice))]
+    doubts = [*_unfinished(comparison, voice), *_ties(comparison, voice)]
+    return [*_broken(comparison, voice), *winners, *_wins(comparison, voice), *_costs(comparison, voice), *doubts]
 
 
-def _winner(comparison: Comparison, name: str, title: str) -> str | None:
-    """Who wins a metric by how much; oracles apart, as bounds."""
+def headline(comparison: Comparison, voice: Voice) -> str:
+    """The verdict in one sentence: the first of `verdict`, and how sure it is."""
+    broken = _broken(comparison, voice)
+    if broken or not comparison.others:
+        return (broken or verdict(comparison, voice))[0]
+    first = headlines(comparison)[0]
+    said = _winner_clauses(comparison, first, voice)
+    if not said:
+        return verdict(comparison, voice)[0]
+    return voice.sentence(*said, _sureness(comparison, first, voice))
+
+
+def headlines(comparison: Comparison) -> tuple[str, ...]:
+    """The metrics by which a winner is named."""
+    return FILL_HEADLINES if comparison.runs[comparison.baseline].is_fill else HEADLINES
+
+
+def _sureness(comparison: Comparison, name: str, voice: Voice) -> str:
+    """What the interval of the winner says, or of the next where the baseline wins; nothing without statistics."""
+    if comparison.paired is None:
+        return ""
     metric = BY_NAME[name]
+    best = comparison.best(name, metric.better, _deployable(comparison))
+    rest = [each for each in _deployable(comparison) if each not in best]
+    spoken = [each for each in best if each != comparison.baseline] or comparison.best(name, metric.better, rest)
+    if comparison.baseline in best and len(best) > 1:
+        return ""
+    policy = next((each for each in spoken if each in comparison.paired.policies), None)
+    effects = comparison.paired.policies[policy].metrics if policy is not None else []
+    found = next((each for each in effects if each.metric == name), None)
+    if found is None:
+        return ""
+    if found.verdict in ("better", "worse") and found.difference is not None:
+        low, high = (voice.signed(metric, each) for each in (found.difference.low, found.difference.high))
+        return voice.say("verdict.sure", low=low, high=high)
+    return voice.say(
+        "verdict.not_worse" if found.verdict == "no worse" else "verdict.unsure", n=comparison.paired.evidence.blocks
+    )
+
+
+def _winner(comparison: Comparison, name: str, voice: Voice) -> str | None:
+    """Who wins a metric by how much; oracles apart, as bounds."""
+    said = _winner_clauses(comparison, name, voice)
+    return voice.sentence(*said) if said else None
+
+
+def _winner_clauses(comparison: Comparison, name: str, voice: Voice) -> list[str]:
+    metric = BY_NAME[name]
+    title = voice.say(f"headline.{name}")
     values = {policy: found[name] for policy, found in comparison.whole.values.items()}
     ended = [values[name] for name, run in comparison.runs.items() if run.complete]
     if len(ended) > 1 and len(set(ended)) == 1:
-        return f"{title}: all the same, {value(metric, ended[0])}."
+        return [voice.say("verdict.all_same", metric=title, value=voice.value(metric, ended[0]))]
     deployable = _deployable(comparison)
     best = comparison.best(name, metric.better, deployable)
     if not best:
-        return None
+        return []
     base = comparison.baseline
     if base in best:
-        said = f"{title}: nothing beats {base} ({value(metric, values[base])}){_next(comparison, name, best)}"
+        own = voice.value(metric, values[base])
+        said = [voice.say("verdict.nothing_beats", metric=title, base=voice.name(base), value=own)]
+        said.append(_next(comparison, name, best, voice))
     else:
-        change = difference(metric, values[best[0]], values[base])
-        said = f"{title}: {_listed(best)} {'wins' if len(best) == 1 else 'win'} by {change.lstrip('+-')}: "
-        said += f"{value(metric, values[best[0]])} against {value(metric, values[base])} under {base}"
+        change = voice.difference(metric, values[best[0]], values[base]).lstrip("+-")
+        said = [
+            voice.say(
+                "verdict.wins",
+                metric=title,
+                n=len(best),
+                policies=voice.names(best),
+                change=change,
+                value=voice.value(metric, values[best[0]]),
+                base_value=voice.value(metric, values[base]),
+                base=voice.name(base),
+            )
+        ]
     beyond = [each for each in comparison.oracles if each not in deployable]
     top = comparison.best(name, metric.better, beyond)
     if top and better(metric, values[top[0]], values[best[0]]) > 0:
-        said += f"; {top[0]}, which peeks at true run times, shows that {value(metric, values[top[0]])} is possible"
-    return f"{said}."
+        possible = voice.value(metric, values[top[0]])
+        said.append(voice.say("verdict.oracle", policy=voice.name(top[0]), value=possible))
+    return [each for each in said if each]
 
 
-def _next(comparison: Comparison, name: str, best: list[str]) -> str:
+def _next(comparison: Comparison, name: str, best: list[str], voice: Voice) -> str:
     """The best of the others that can be deployed, and how far it is behind."""
     metric = BY_NAME[name]
     rest = [each for each in _deployable(comparison) if each not in best]
@@ -62,13 +116,8 @@ def _next(comparison: Comparison, name: str, best: list[str]) -> str:
     if not second:
         return ""
     values = comparison.whole.values
-    behind = difference(metric, values[second[0]][name], values[best[0]][name])
-    return f"; next is {_listed(second)} with {behind}"
-
-
-def _listed(names: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    behind = voice.difference(metric, values[second[0]][name], values[best[0]][name])
+    return voice.say("verdict.next", policies=voice.names(second), change=behind)
 
 
 def _deployable(comparison: Comparison) -> list[str]:
@@ -78,7 +127,7 @@ def _deployable(comparison: Comparison) -> list[str]:
     return [name for name in comparison.names if name not in comparison.oracles]
 
 
-def _wins(comparison: Comparison) -> list[str]:
+def _wins(comparison: Comparison, voice: Voice) -> list[str]:
     names = [name for name in _deployable(comparison) if comparison.runs[name].complete]
     if len(names) < 2:
         return []
@@ -86,46 +135,54 @@ def _wins(comparison: Comparison) -> list[str]:
     lists = [comparison.best(metric.name, metric.better, names) for metric in counted]
     decided = [best for best in lists if best and len(best) < len(names)]
     if not decided:
-        return ["They do not differ in any metric."]
+        return [voice.sentence(voice.say("verdict.no_difference"))]
     score = {name: sum(name in best for best in decided) for name in names}
-    told = ", ".join(f"{name} {score[name]}" for name in sorted(score, key=lambda name: (-score[name], name)))
-    return [f"Of {len(decided)} metrics in which they differ, best or level with the best: {told}."]
+    order = sorted(score, key=lambda name: (-score[name], name))
+    told = voice.joined([voice.say("verdict.score", policy=voice.name(name), score=score[name]) for name in order])
+    return [voice.sentence(voice.say("verdict.best_of", n=len(decided), told=told))]
 
 
-def _costs(comparison: Comparison) -> list[str]:
+def _costs(comparison: Comparison, voice: Voice) -> list[str]:
     said = []
     for name, shift in comparison.shifts.items():
         if shift.compared and shift.longer:
             worst = shift.worst_jobs[0]
-            said.append(
-                f"Under {name}, {shift.longer:,} of {shift.compared:,} jobs ({shift.longer / shift.compared:.0%}) wait "
-                f"longer than under {comparison.baseline}; worst is {worst['job_id']}, by {duration(worst['longer_ms'])}."
+            longer = voice.say(
+                "verdict.longer",
+                policy=voice.name(name),
+                longer=shift.longer,
+                compared=shift.compared,
+                share=voice.share(shift.longer / shift.compared, 0),
+                base=voice.name(comparison.baseline),
             )
+            job = voice.say("verdict.worst_job", job=voice.name(worst["job_id"]), time=voice.duration(worst["longer_ms"]))
+            said.append(voice.sentence(longer, job))
     return said
 
 
-def _unfinished(comparison: Comparison) -> list[str]:
+def _unfinished(comparison: Comparison, voice: Voice) -> list[str]:
     found = {name: values["not_started"] for name, values in comparison.whole.values.items()}
-    if not any(found.values()):
+    counts = {name: count for name, count in found.items() if count}
+    if not counts:
         return []
-    told = ", ".join(f"{name} {count:.0f}" for name, count in found.items() if count)
-    return [f"Jobs that never started are in no mean: {told}."]
+    told = [voice.say("verdict.score", policy=voice.name(name), score=int(count)) for name, count in counts.items()]
+    return [voice.sentence(voice.say("verdict.never_started", told=voice.joined(told)))]
 
 
-def _broken(comparison: Comparison) -> list[str]:
+def _broken(comparison: Comparison, voice: Voice) -> list[str]:
     names = [name for name, run in comparison.runs.items() if not run.complete]
-    return [f"{_listed(names)} broke the contract and stopped early: no comparison is possible."] if names else []
+    return [voice.sentence(voice.say("verdict.broken", policies=voice.names(names)))] if names else []
 
 
-def _ties(comparison: Comparison) -> list[str]:
+def _ties(comparison: Comparison, voice: Voice) -> list[str]:
     ties = comparison.ties
     if ties.not_measured is not None:
-        return [f"Sensitivity to the order of ties: not measured ({ties.not_measured})."]
+        return [voice.sentence(voice.say("verdict.ties_not_measured", why=voice.told(ties.not_measured)))]
     widths = {name: ties.width(name, "wait_mean_ms") or 0.0 for name in comparison.names}
     widest = max(widths, key=lambda name: (widths[name], name))
     if not any(widths.values()):
-        return ["The order of ties alone does not move the mean wait."]
-    told = f"The order of ties alone moves the mean wait by up to {duration(widths[widest])} ({widest})"
+        return [voice.sentence(voice.say("verdict.ties_nothing"))]
+    told = voice.say("verdict.ties_move", time=voice.duration(widths[widest]), policy=voice.name(widest))
     waits = {name: comparison.whole.values[name]["wait_mean_ms"] for name in comparison.names}
     base = waits[comparison.baseline]
     unclear = [
@@ -136,6 +193,6 @@ def _ties(comparison: Comparison) -> list[str]:
         and own != base
         and abs(own - base) <= max(widths[name], widths[comparison.baseline])
     ]
-    if unclear:
-        return [f"{told}: as much as {_listed(unclear)} differs from {comparison.baseline}, so that is no result."]
-    return [f"{told}; no difference in it to {comparison.baseline} is that small."]
+    key, policies = ("verdict.ties_no_result", voice.names(unclear)) if unclear else ("verdict.ties_result", "")
+    rest = voice.say(key, policies=policies, base=voice.name(comparison.baseline))
+    return [voice.sentence(voice.say("verdict.ties", told=told, rest=rest))]

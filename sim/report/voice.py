@@ -6,6 +6,7 @@ catalogue is shown as it was written, and marked as English.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
@@ -13,11 +14,15 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 from sim.experiment.durations import parse_duration
+from sim.experiment.margins import Unit, parse_margin
 from sim.metrics.metric import Metric
 from sim.report.language import Language, language, recognised
 from sim.report.names import visible
 
 _UNITS: Final = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000))
+
+_AND: Final = re.compile(r",? and (?=it |the head |reserves )")
+"""Between the reasons of `policies.deployability`, which have an `and` of their own."""
 
 _NO_BREAK: Final = "\u00a0"
 
@@ -28,6 +33,11 @@ class Voice:
     def __init__(self, spoken: Language, *, markup: bool = False) -> None:
         self.language = spoken
         self.markup = markup
+
+    @property
+    def for_page(self) -> Voice:
+        """The same language as markup."""
+        return markup(self.language.code)
 
     def say(self, key: str, /, **values: Any) -> str:
         """The message; a number `n` chooses its plural form. In markup a value that is not markup is escaped."""
@@ -75,22 +85,38 @@ class Voice:
         if self.language.code == "en" or not text:
             return self._as_written(text, foreign=False)
         found = recognised(text)
-        if found is None:
-            return self._as_written(text, foreign=True)
-        key, places = found
-        return self.say(key, **{place: self._place(place, value) for place, value in places.items()})
+        if found is not None:
+            key, places = found
+            return self.say(key, **{place: self._place(place, value) for place, value in places.items()})
+        parts = text.split("; ")
+        if len(parts) > 1 and all(map(recognised, parts)):
+            return self.joined([self.told(each) for each in parts], "list.semicolon")
+        return self._as_written(text, foreign=True)
 
     def _place(self, place: str, text: str) -> str:
-        if place.startswith("said"):
-            return self.told(text)
-        if place.startswith("list"):
-            return self.joined([self.told(each) for each in text.split(", ")], "list.semicolon")
-        if place.startswith("time"):
-            try:
-                return self.duration(parse_duration(text.replace(" ", "").replace("min", "m")))
-            except ValueError:
-                return self.name(text)
-        return text if place.startswith("n") and not place.startswith("name") else self.name(text)
+        """What stands in a place is read by the first word of the place's name."""
+        match place.partition("_")[0]:
+            case "said":
+                return self.told(text)
+            case "list":
+                return self.joined([self.told(each) for each in text.split(", ")], "list.semicolon")
+            case "and":
+                return self.joined([self.told(each) for each in _AND.split(text)], "list.semicolon")
+            case "time":
+                return self._time(text)
+            case "n":
+                return text
+        return self.name(text)
+
+    def _time(self, text: str) -> str:
+        try:
+            return self.duration(parse_duration(text.replace(" ", "")))
+        except ValueError:
+            return self.name(text)
+
+    def quoted(self, text: str) -> str:
+        """A source, as it is written in the tables of the program: in English in every language."""
+        return self._as_written(text, foreign=self.language.code != "en")
 
     def _as_written(self, text: str, *, foreign: bool) -> str:
         shown = visible(text)
@@ -179,6 +205,24 @@ class Voice:
             return "-"
         figure, low, high = (self.signed(metric, each) for each in (found.value, found.low, found.high))
         return self.say("figure.interval", figure=figure, low=low, high=high)
+
+    def margin(self, text: str, unit: Unit) -> str:
+        """How much worse is still no worse: as it was declared, or in the words of this language."""
+        if self.language.code == "en":
+            return text
+        try:
+            found = parse_margin(text, unit)
+        except ValueError:
+            return self.name(text)
+        said = []
+        if found.relative is not None:
+            said.append(self.percent(found.relative))
+        if found.absolute is not None:
+            sign = "-" if found.absolute < 0 else "+"
+            amount = abs(found.absolute)
+            of_unit = {"ms": self.round_duration(amount), "share": self.say("figure.points", amount=self.plain(amount * 100))}
+            said.append(f"{sign}{of_unit.get(unit, self.plain(amount))}")
+        return said[0] if len(said) == 1 else self.say("figure.margin_or", one=said[0], other=said[1])
 
     # -- names of the house ----------------------------------------------------------------------------------------
 

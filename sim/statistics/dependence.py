@@ -17,12 +17,21 @@ from sim.statistics.draws import Floats
 from sim.statistics.estimate import Estimate
 
 CORRELATION_MAX: Final = 0.95
+ROUNDING: Final = 1e-11
 
 
 def added(left_out: Floats) -> Floats:
     """What each block adds to an estimate, from the estimates without each; 0 where there is none."""
     known = ~np.isnan(left_out)
-    return np.where(known, np.nanmean(left_out) - left_out, 0.0) if known.any() else np.zeros(len(left_out))
+    if not known.any():
+        return np.zeros(len(left_out))
+    mean = float(np.nanmean(left_out))
+    return without_noise(np.where(known, mean - left_out, 0.0), abs(mean))
+
+
+def without_noise(values: Floats, scale: Floats | float) -> Floats:
+    """Zero for what is but the rounding of figures of this size: rounding has correlations of its own."""
+    return np.where(np.abs(values) <= ROUNDING * scale, 0.0, values)
 
 
 def lag_one(adds: Floats, series: NDArray[np.int64]) -> float:

@@ -152,7 +152,10 @@ PLACES = st.sampled_from(sorted(PLACEMENTS))
 def specs(draw) -> str:
     name, place = draw(NAMES), draw(PLACES)
     per, quota = draw(st.sampled_from(("fleet", "queue"))), draw(st.sampled_from(("off", "keep")))
-    return f"{name}:place={place},per={per},quota={quota}"
+    own = f"place={place}"
+    if POLICIES[name].build is None:  # because: a static fill refuses preemption, and drawn ties depend on the seed
+        own = "ties=first,preemption=off"
+    return f"{name}:{own},per={per},quota={quota}"
 
 
 def run(records, topology, spec: str, rules: Rules, queues=None, speed=None, *, validate=True) -> Outcome:

@@ -14,6 +14,7 @@ from deploy_schemas import SCHEMAS
 from policies.kube.plugins import DEFAULTS
 from policies.serving.metrics import Metrics
 from policies.serving.needs import NEEDS
+from policies.serving.scheduler_metrics import SchedulerMetrics
 from sim.kube_configuration import load_kube_configuration
 from sim.serve_commands import serve
 
@@ -21,7 +22,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 CONFIGURATION = DEPLOY / "kube-scheduler" / "configuration.yaml"
 FILES = sorted(path for path in DEPLOY.rglob("*.yaml") if path != CONFIGURATION)
 FOLDERS = [path.parent for path in FILES if path.name == "kustomization.yaml"]
-ADAPTED = {"best-effort-fifo:place=best-fit"}
+ADAPTED = {"best-effort-fifo:place=best-fit", "easy:place=best-fit"}
 
 Item = dict[str, Any]
 
@@ -101,7 +102,7 @@ def test_what_belongs_together_has_the_same_names(folder):
         for container in pod["containers"]:
             assert {mount["name"] for mount in container["volumeMounts"]} == volumes.keys()
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                assert container.get(probe, {}).get("httpGet", {}).get("port", "https") in ports | {"https"}
+                assert container.get(probe, {}).get("httpGet", {}).get("port") in ports | {None}
         assert {volume["configMap"]["name"] for volume in volumes.values() if "configMap" in volume} <= maps
         for kind, key in (
             ("Service", "selector"),
@@ -232,7 +233,9 @@ GUIDE = (DEPLOY.parent / "docs" / "how-to" / "deploy-a-policy.md").read_text(enc
 def test_the_guide_speaks_of_what_is_there():
     for named in re.findall(r"\bdeploy/[\w./-]+", GUIDE):
         assert (DEPLOY.parent / named).exists(), named
-    counted = Metrics().text().decode()
+    metrics = Metrics()
+    SchedulerMetrics(metrics)
+    counted = metrics.text().decode()
     for metric in re.findall(r"`(rehearse_\w+)", GUIDE):
         assert re.search(rf"^# TYPE {metric} ", counted, re.MULTILINE), metric
     weight = load_kube_configuration(CONFIGURATION).extenders[0].weight

@@ -113,7 +113,7 @@ async def busy(server: FakeApiServer, folder, journal, what, *, seed: int, queue
             if rng.random() < 0.1:
                 server.change(node(f"n{rng.randrange(6)}", 8, labels={"round": str(number)}))
         await asyncio.sleep(0.3)
-        assert running.scheduler.detail()["passes"] > 5
+        assert running.scheduler.detail()["passes"] > 2
 
 
 def scene(tmp_path, what, *, seed: int, queues=None, **more):
@@ -150,7 +150,7 @@ def test_a_policy_agrees_with_its_own_journal(tmp_path, spec, more):
     found = replayed(folder, lambda: make_policy(spec))
     assert found.differ == 0, [*found.examples[:3]]
     assert found.problems == []
-    assert found.compared == found.questions["pass"] > 5
+    assert found.compared == found.questions["pass"] > 2
 
 
 def test_a_policy_that_does_all_it_may_agrees_too(tmp_path):
@@ -171,6 +171,15 @@ def test_another_policy_differs_and_the_journal_goes_on_as_it_was(tmp_path):
     assert {"placement"} <= set(found.by_kind) <= {"placement", "start", "gang start"}
     assert set(found.by_tenant) <= {"team-a", "team-b"}
     assert found.problems == [], "what was recorded can be done in each state"
+
+
+def test_under_hashed_names_each_recorded_pass_can_be_done_again(tmp_path):
+    found = replayed(
+        scene(tmp_path, "preempt-priority", seed=3, anonymise="key"), lambda: make_policy("preempt-priority")
+    )
+    assert found.problems == []
+    assert found.differ < found.compared
+    assert any("hashed" in note for note in found.notes)
 
 
 # -- by hand -------------------------------------------------------------------------------------------------------------

@@ -34,10 +34,38 @@ def test_the_golden_run_by_hand(golden):
         "makespan_ms": 35_000.0,
         "allocated_share": (8 * 10 + 4 * 20 + 1 * 4 + 8 * 5) / (8 * 35),
         "fragmented_share": pytest.approx(measure(golden, next(groups(golden.jobs)))["fragmented_share"]),
+        "quota_violation_ms": None,  # no queue has a quota
         "preemptions": 0.0,
         "not_finished": 1.0,
         "not_started": 1.0,
     }
+
+
+QUOTAS = """rehearse_fleet: 1
+pools: [{name: p, accelerator: nvidia-a100-sxm-80gb, servers: 1, devices: 8}]
+queues:
+  - {name: own, nominal: {"*": 4}}
+  - {name: free, nominal: {}}
+"""
+
+
+def test_quota_violation_by_hand(tmp_path):
+    (tmp_path / "fleet.yaml").write_text(QUOTAS)
+    jobs = [
+        job("a", 0, 10_000, 8, queue="free"),
+        job("b", 1000, 5000, 2, queue="own"),
+        job("c", 2000, 5000, 4, queue="own"),
+        job("d", 20_000, 5000, 8, queue="own"),
+        job("e", 21_000, 1000, 1, queue="own"),
+    ]
+    run = run_of(jobs, str(tmp_path / "fleet.yaml"), "fifo")
+    # a holds all until 10 s. From 1 s b waits for 2 of the 4 that are own's; from 2 s b and c wait for 6, of which 4 are
+    # owed: 1 s x 2 + 8 s x 4 = 34 device-seconds, of which b has 2 + 8 x 4 x 2/6. d holds 8, so that e is owed nothing.
+    assert BY_NAME["quota_violation_ms"].of(Sample(run, run.jobs.submit_ms >= 0)) == pytest.approx(34_000)
+    values = BY_NAME["quota_violation_ms"].per_job.values(run)
+    assert values[1:].tolist() == pytest.approx([2000 + 32_000 / 3, 64_000 / 3, 0, 0])
+    assert values[0] != values[0], "its queue has no quota"
+    assert BY_NAME["quota_violation_ms"].of(Sample(run, run.jobs.submit_ms == 0)) is None
 
 
 def test_groups_are_queues_and_size_classes(golden):

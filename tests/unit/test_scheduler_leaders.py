@@ -20,13 +20,14 @@ from policies.serving.api import ApiClient
 from policies.serving.leader import Leader, LeaseTerms
 
 ROOT = Path(__file__).parents[2]
-SHORT = LeaseTerms(lease_s=3.0, renew_s=1.5, retry_s=0.2)
+SHORT = LeaseTerms(lease_s=2.0, renew_s=0.8, retry_s=0.1)
+RATE = 40.0
 
 
 class QuickClock:
     """A clock that runs `rate` times as fast, and whose calendar is wrong by `skew_ms`."""
 
-    def __init__(self, rate: float = 20.0, skew_ms: int = 0) -> None:
+    def __init__(self, rate: float = RATE, skew_ms: int = 0) -> None:
         self._rate = rate
         self._skew_ms = skew_ms
 
@@ -73,7 +74,7 @@ def test_one_leads_and_the_other_follows_when_it_is_silent(tmp_path):
         async with candidate(server, tmp_path, "one", QuickClock(skew_ms=-3_600_000)) as (one, said):
             await server.until(lambda: one.leads)
             async with candidate(server, tmp_path, "two", QuickClock(skew_ms=1_800_000)) as (two, _):
-                await asyncio.sleep(1.2)  # because: that is 24 seconds of theirs, and a lease has 15
+                await asyncio.sleep(24 / RATE)  # because: a lease has 15 seconds
                 assert (one.leads, two.leads, two.holder) == (True, False, "one")
                 server.cut_off.add("one")
                 began = time.monotonic()
@@ -81,7 +82,7 @@ def test_one_leads_and_the_other_follows_when_it_is_silent(tmp_path):
                     assert not (one.leads and two.leads)
                     await asyncio.sleep(0.002)
                 assert not one.leads
-                assert 14.0 < (time.monotonic() - began) * 20 < 24.0
+                assert 14.0 < (time.monotonic() - began) * RATE < 24.0
                 server.cut_off.clear()
                 await server.until(lambda: one.holder == "two")
                 assert not one.leads
@@ -114,11 +115,11 @@ def test_of_many_that_begin_together_one_leads(tmp_path):
             entered = [await stack.enter_async_context(candidate(server, tmp_path, str(n))) for n in range(5)]
             leaders = [leader for leader, _ in entered]
             await server.until(lambda: any(each.leads for each in leaders))
-            for _ in range(50):
+            for _ in range(20):
                 assert sum(each.leads for each in leaders) == 1
                 await asyncio.sleep(0.01)
             server.remove("Lease", "rehearse-scheduler", "kube-system")
-            for _ in range(100):
+            for _ in range(40):
                 assert sum(each.leads for each in leaders) <= 1
                 await asyncio.sleep(0.01)
             await server.until(lambda: sum(each.leads for each in leaders) == 1)
@@ -126,7 +127,7 @@ def test_of_many_that_begin_together_one_leads(tmp_path):
     scene_of(work)
 
 
-@pytest.mark.parametrize("faults", [Fault(drop=True), Fault(status=500), Fault(delay_s=5.0)])
+@pytest.mark.parametrize("faults", [Fault(drop=True), Fault(status=500), Fault(delay_s=1.0)])
 def test_renewals_that_fail_for_a_moment_do_no_harm(tmp_path, faults):
     async def work(server):
         async with candidate(server, tmp_path, "one") as (one, said):
@@ -134,7 +135,7 @@ def test_renewals_that_fail_for_a_moment_do_no_harm(tmp_path, faults):
             left = [faults] * 2
             server.faults = lambda method, _: left.pop() if left and method == "PUT" else None
             await server.until(lambda: not left)
-            await asyncio.sleep(0.7 if faults.delay_s else 0.3)
+            await asyncio.sleep(0.4 if faults.delay_s else 0.2)
             assert one.leads or faults.delay_s
             await server.until(lambda: one.leads)
             assert said.count(False) <= bool(faults.delay_s), (
@@ -172,7 +173,9 @@ def test_two_schedulers_and_a_leader_that_is_cut_off(tmp_path):
             server.add(node(f"n{number:02}", 2))
         terms = LeaseTerms()
         first = scheduling(server, tmp_path, lease=terms, identity="one", clock=QuickClock())
-        second = scheduling(server, tmp_path, lease=terms, identity="two", clock=QuickClock(21, 60_000), ready=False)
+        second = scheduling(
+            server, tmp_path, lease=terms, identity="two", clock=QuickClock(RATE + 1, 60_000), ready=False
+        )
         async with first as one, second as two:
             for number in range(8):
                 server.add(pod(f"a{number}"))
@@ -220,8 +223,8 @@ def test_a_binding_of_the_leader_before_does_not_come_late(tmp_path):
 
 
 COMMAND = (
-    "serve scheduler --policy fifo:place=spread --port 0 --lease-duration 2500ms --renew-deadline 1200ms"
-    " --retry-period 200ms --kubeconfig"
+    "serve scheduler --policy fifo:place=spread --port 0 --lease-duration 2s --renew-deadline 800ms"
+    " --retry-period 100ms --kubeconfig"
 )
 
 

@@ -13,10 +13,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import kube_builders
 import pytest
-from fake_api_server import FakeApiServer
+from fake_api_server import FakeApiServer, Fault
 from kube_objects import node_object, pod_object
+from schedulers import play, scheduling
 
+from policies.serving.leader import LeaseTerms
 from policies.serving.needs import NEEDS
 from sim.cli import main
 
@@ -114,6 +117,8 @@ async def _schedule_with_the_extender(folder: Path) -> dict[str, int]:
                 }
                 reply = await ask("bind", bind)
                 assert reply == {"Error": ""}, reply
+            counted = await (await session.get(f"{url}/metrics")).text()
+            assert "rehearse_journal_lines_lost 0.0" in counted
         assert not api.violations
         return dict(api.requests)
 
@@ -127,3 +132,74 @@ def test_the_extender_agrees_with_its_own_journal(tmp_path, capsys):
     assert found["questions"] == {"bind": 12, "filter": 12, "prioritize": 12}
     assert found["problems"] == []
     assert replay_status(tmp_path / "journal", "--policy", "best-effort-fifo:place=spread") == 1
+
+
+async def _schedule(folder: Path) -> dict[str, int]:
+    """Gangs and single pods are bound by the scheduler of the command line."""
+    async with FakeApiServer() as api:
+        for number in range(4):
+            api.add(node_object(f"n{number}"))
+        words = ["scheduler", "--policy", "easy:place=best-fit", "--port", "0", "--lease", "rehearse/scheduler"]
+        words += ["--kubeconfig", str(api.kubeconfig(folder)), "--journal", str(folder / "journal")]
+        async with serving(*words) as said:
+            assert "schedulerName rehearse" in said
+            for number in range(6):
+                gang = {"gang": (f"g{number}", 2)} if number % 2 else {}
+                for member in range(1 + number % 2):
+                    api.add(pod_object(f"p{number}-{member}", 2, scheduler="rehearse", **gang))
+            async with asyncio.timeout(15):
+                while len(api.bindings) < 9:
+                    await asyncio.sleep(0.02)
+        assert not api.violations
+        return dict(api.requests)
+
+
+def test_the_scheduler_agrees_with_its_own_journal(tmp_path, capsys):
+    requests = asyncio.run(_schedule(tmp_path))
+    assert rights(requests) <= needed("scheduler")
+    assert replay_status(tmp_path / "journal", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["compared"] == found["questions"]["pass"] > 0
+    assert (found["differ"], found["problems"]) == (0, [])
+    assert replay_status(tmp_path / "journal", "--policy", "easy:place=spread", "--markdown") == 1
+    assert "| placement |" in capsys.readouterr().out
+
+
+def test_the_scheduler_asks_for_what_it_needs_and_no_more(tmp_path, monkeypatch):
+    """One leads by a lease, binds, asks after a lost answer, preempts, and says why pods wait, more than once."""
+    for name, value in {
+        "unplaced.AGAIN_MS": 20,
+        "unplaced.AGAIN_MAX_MS": 20,
+        "unplaced.FAULT_MS": 10,
+        "scheduler.REPORT_S": 0.05,
+        "binder.RETRY_S": 0.05,
+    }.items():
+        monkeypatch.setattr(f"policies.serving.{name}", value)
+    seen: list[dict[str, int]] = []
+    lost: list[str] = []
+
+    def faults(method: str, path: str) -> Fault | None:
+        if path.endswith("/pods/low/binding") and not lost:
+            lost.append(path)
+            return Fault(drop=True)
+        return None
+
+    async def scene(server: FakeApiServer) -> None:
+        server.faults = faults
+        groups = ("scheduling.volcano.sh", "scheduling.k8s.io")
+        server.kinds |= {(group, "v1", "podgroups"): "PodGroup" for group in groups}
+        server.add(kube_builders.node("n", 4))
+        terms = LeaseTerms(namespace="rehearse", name="one", lease_s=2.0, renew_s=0.8, retry_s=0.1)
+        async with scheduling(server, tmp_path, "preempt-priority", lease=terms):
+            server.add(kube_builders.pod("low", 4))
+            await server.until(lambda: len(server.bindings) == 1)
+            server.add(kube_builders.pod("high", 4, priority=10))
+            await server.until(lambda: len(server.bindings) == 2)
+            server.add(kube_builders.pod("large", 9))
+            await server.until(
+                lambda: any(each.get("series", {}).get("count", 0) > 1 for each in server.events_of("large"))
+            )
+        seen.append(dict(server.requests))
+
+    play(tmp_path, scene)
+    assert rights(seen[0]) == needed("scheduler"), "policies/serving/needs.py says what is asked, no more and no less"

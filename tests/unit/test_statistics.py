@@ -230,6 +230,7 @@ def test_what_a_block_adds():
     assert added(found.left_out).tolist() == pytest.approx(((np.arange(12) - 5.5) / 11).tolist())
     assert added(np.array([np.nan, 1.0, 3.0])).tolist() == [0.0, 1.0, -1.0]
     assert added(np.full(2, np.nan)).tolist() == [0.0, 0.0]
+    assert added(np.array([0.1 + 0.2, 0.3, 0.3])).tolist() == [0.0, 0.0, 0.0], "rounding is no difference"
 
 
 def test_dependent_blocks_are_worth_fewer():

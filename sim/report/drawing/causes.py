@@ -48,8 +48,8 @@ def causes(shown: Shown, voice: Voice) -> Picture | None:
         told.append(voice.say("alt.row", label=voice.name(policy), marks=voice.joined(said, "list.comma")))
     return Picture(
         key="causes",
-        title=voice.say("picture.causes.title"),
-        caption=voice.say("picture.causes.caption"),
+        title=voice.for_page.say("picture.causes.title"),
+        caption=voice.for_page.say("picture.causes.caption"),
         panels=[Panel(plot, voice.joined(told, "list.semicolon"))],
         keys=tuple(Key(f"cause {cause}", voice.known(f"cause.{cause}", cause)) for cause in CAUSES),
     )

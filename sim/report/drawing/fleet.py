@@ -49,8 +49,8 @@ def heat(shown: Shown, voice: Voice) -> Picture | None:
     ]
     return Picture(
         key="heat",
-        title=voice.say("picture.heat.title"),
-        caption=voice.say("picture.heat.caption", rows=_rows_words(rows, voice)),
+        title=voice.for_page.say("picture.heat.title"),
+        caption=voice.for_page.say("picture.heat.caption", rows=_rows_words(rows, voice.for_page)),
         panels=panels,
         keys=tuple(keys),
     )

@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from sim.experiment.effects import Effect, PolicyEffects
 from sim.experiment.quantities import KINDS
-from sim.metrics.registry import BY_NAME
 from sim.report.drawing.axes import across
 from sim.report.drawing.picture import Panel, Picture
 from sim.report.drawing.plot import Plot, short
 from sim.report.drawing.scales import DAY_MS, HOUR_MS, Tick, linear
+from sim.report.paired_text import group_title, quantity_title
 from sim.report.shown import Shown
 from sim.report.voice import Voice
 
@@ -54,12 +54,12 @@ def effects(shown: Shown, voice: Voice) -> Picture | None:
     rows = [Row(titles[name], "", marks) for name, marks in by_metric.items()]
     if not rows:
         return None
-    base = voice.name(shown.comparison.baseline)
+    base = voice.for_page.name(shown.comparison.baseline)
     plot = _forest(shown, rows, lambda part: voice.say("figure.percent", amount=f"{part * 100:+.0f}"), _percent_ticks)
     return Picture(
         key="effects",
-        title=voice.say("picture.effects.title", base=base),
-        caption=voice.say("picture.effects.caption", base=base),
+        title=voice.for_page.say("picture.effects.title", base=base),
+        caption=voice.for_page.say("picture.effects.caption", base=base),
         panels=[Panel(plot, _alt(rows, voice, lambda part: voice.percent(part)))],
         policies=tuple(found),
     )
@@ -85,31 +85,15 @@ def groups(shown: Shown, voice: Voice, kind: str) -> Picture | None:
     scaled = [row._replace(marks=[_scaled(mark, length) for mark in row.marks]) for row in rows]
     plot = _forest(shown, scaled, lambda value: f"{value:+g}" if value else "0", _linear_ticks)
     plot.text(1, 0, voice.say(f"axis.change.{unit}"), "axis", anchor="end", dy=31)
-    base = voice.name(shown.comparison.baseline)
+    base = voice.for_page.name(shown.comparison.baseline)
     return Picture(
         key=f"by_{kind}",
-        title=voice.say(f"picture.by_{kind}.title"),
-        caption=voice.say("picture.groups.caption", base=base)
-        + (voice.say("picture.groups.left_out", n=len(by_group) - len(names)) if len(by_group) > len(names) else ""),
+        title=voice.for_page.say(f"picture.by_{kind}.title"),
+        caption=voice.for_page.say("picture.groups.caption", base=base)
+        + (voice.for_page.say("picture.groups.left_out", n=len(by_group) - len(names)) if len(by_group) > len(names) else ""),
         panels=[Panel(plot, _alt(rows, voice, voice.duration))],
         policies=tuple(shown.comparison.others),
     )
-
-
-def quantity_title(effect: Effect, voice: Voice) -> str:
-    """`wait, p95` of `wait.p95`; a quantile that is no metric of its own by its short name."""
-    metric = BY_NAME[effect.metric]
-    column, _, statistic = effect.quantity.partition(".")
-    if statistic and statistic not in metric.name:
-        return voice.say("metric.other_quantile", column=voice.known(f"column.{column}", column), statistic=statistic)
-    return voice.metric(metric)
-
-
-def group_title(kind: str, name: str, voice: Voice) -> str:
-    """The name of a group; those of size classes are words of the house."""
-    if kind == "size":
-        return voice.known(f"size.{name.replace(' ', '_')}", name)
-    return voice.say("groups.none") if name == "-" else name
 
 
 def _effects(shown: Shown) -> dict[str, PolicyEffects]:

@@ -26,8 +26,8 @@ def gantt(shown: Shown, voice: Voice) -> Picture | None:
     keys = (Key("waiting", voice.say("legend.waiting")), Key("running s0", voice.say("legend.running")))
     return Picture(
         key="movers",
-        title=voice.say("picture.movers.title"),
-        caption=voice.say("picture.movers.caption", base=voice.name(shown.comparison.baseline)),
+        title=voice.for_page.say("picture.movers.title"),
+        caption=voice.for_page.say("picture.movers.caption", base=voice.for_page.name(shown.comparison.baseline)),
         panels=panels,
         keys=keys,
     )

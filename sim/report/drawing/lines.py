@@ -40,8 +40,8 @@ def waits(shown: Shown, voice: Voice) -> Picture | None:
         plot.dot(x, y, style(shown, policy), shown.letter(policy))
     return Picture(
         key="waits",
-        title=voice.say("picture.waits.title"),
-        caption=voice.say("picture.waits.caption"),
+        title=voice.for_page.say("picture.waits.title"),
+        caption=voice.for_page.say("picture.waits.caption"),
         panels=[Panel(plot, _waits_alt(shown, voice))],
         policies=tuple(found),
     )
@@ -102,7 +102,7 @@ def over_time(shown: Shown, voice: Voice, key: str, pick: Pick, *, limit: float 
         )
         panels.append(Panel(plot, alt, policy))
     return Picture(
-        key=key, title=voice.say(f"picture.{key}.title"), caption=voice.say(f"picture.{key}.caption"), panels=panels
+        key=key, title=voice.for_page.say(f"picture.{key}.title"), caption=voice.for_page.say(f"picture.{key}.caption"), panels=panels
     )
 
 
@@ -130,8 +130,8 @@ def fill(shown: Shown, voice: Voice) -> Picture | None:
     ]
     return Picture(
         key="fill",
-        title=voice.say("picture.fill.title"),
-        caption=voice.say("picture.fill.caption"),
+        title=voice.for_page.say("picture.fill.title"),
+        caption=voice.for_page.say("picture.fill.caption"),
         panels=[Panel(plot, voice.joined(told, "list.semicolon"))],
         policies=tuple(curves),
     )

@@ -1,7 +1,7 @@
 """A Kubernetes control plane of real binaries on loopback: etcd, kube-apiserver, and kube-scheduler if it is asked for.
 
-Which ones, the environment says: ETCD, KUBE_APISERVER and KUBE_SCHEDULER are paths of binaries. Written for v1.20 and for v1.25 to
-v1.37. There is no kubelet: `reap` does what one would do with pods that were asked to leave.
+Which ones, the environment says: ETCD, KUBE_APISERVER and KUBE_SCHEDULER are paths of binaries, of v1.20, or of v1.25 to v1.37.
+There is no kubelet: `reap` does what one would do with pods that were asked to leave.
 """
 
 from __future__ import annotations
@@ -222,7 +222,9 @@ class RealCluster:
 
     # -- the API -------------------------------------------------------------------------------------------------
 
-    def _ask(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> tuple[int, bytes]:
+    def _ask(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+    ) -> tuple[int, bytes]:
         if self._connection is None:
             context = ssl.create_default_context(cafile=str(self.folder / "certs" / "apiserver.crt"))
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -251,7 +253,9 @@ class RealCluster:
         self.ask("POST", "/api/v1/nodes", {key: item[key] for key in ("metadata", "spec")})
         conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]
         merge = "application/merge-patch+json"
-        self.ask("PATCH", f"/api/v1/nodes/{name}/status", {"status": {**item["status"], "conditions": conditions}}, merge)
+        self.ask(
+            "PATCH", f"/api/v1/nodes/{name}/status", {"status": {**item["status"], "conditions": conditions}}, merge
+        )
         self.ask("PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": item["spec"].get("taints")}}, merge)
 
     def add_pod(self, item: Item) -> None:
@@ -278,6 +282,7 @@ class RealCluster:
         """No pods and no nodes."""
         now = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         self.ask("DELETE", "/api/v1/namespaces/default/pods", now)
+        self.ask("DELETE", "/api/v1/namespaces/default/events", now)
         self.ask("DELETE", "/api/v1/nodes", now)
 
     def reap(self) -> None:

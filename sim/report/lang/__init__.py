@@ -1,0 +1,1 @@
+"""The messages of the pages, a file for each language."""

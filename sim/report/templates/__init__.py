@@ -1,0 +1,1 @@
+"""The page: its sections as templates, and its style sheets."""
