@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sim.experiment.asked import Asked, default_family
 from sim.experiment.blocks import DAY_MS, BlockRule
 from sim.experiment.effects import Effect, family_of
+from sim.experiment.paired import family_for
 from sim.experiment.plan import Labels, Plan, Subjects, blocks_of
 from sim.experiment.quantities import KINDS, Selector, quantity
 from sim.experiment.sampler import Observed, Sampler, observe
@@ -76,6 +77,7 @@ def sampler_of(sample: Drawn, seed: int, resamples: int = 2000, unit: str = "tim
         slowdown = np.maximum(1, (waits + run_ms) / run_ms)
         columns = {"wait": waits, "completion": waits + run_ms, "bounded_slowdown": slowdown}
         columns |= dict.fromkeys(("preemptions", "not_finished", "not_started"), zeros)
+        columns["quota_violation"] = np.full(count, np.nan)
         if unit == "trace":
             return [
                 [Observed(f"{name}{i}", {k: v[sample.day == i] for k, v in columns.items()}, {})] for i in range(days)
@@ -157,7 +159,7 @@ def coverage(
 
 def judged(sampler: Sampler, family: list[Asked] | None = None) -> list[Effect]:
     """The verdicts of `b` against `a`."""
-    return family_of(sampler, "b", "a", family or default_family(whole_runs=False))
+    return family_of(sampler, "b", "a", family or family_for(sampler, "a"))
 
 
 class Claims(NamedTuple):

@@ -10,7 +10,7 @@ import click
 
 from sim.console import WRONG_INPUT, note, progress, say
 from sim.run import InputError
-from sim.scenario_options import scenario_of, scenario_options
+from sim.scenario_options import lang_option, scenario_of, scenario_options
 
 if TYPE_CHECKING:
     from sim.experiment.compare import Given
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--warm-up", metavar="TIME", help="Jobs submitted in this first time are not counted.")
 @click.option("--drain", metavar="TIME", help="Nor those submitted in this last time.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@lang_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The directory to write.")
 def compare(
     scenario_file: Path | None,
@@ -47,6 +48,7 @@ def compare(
     strict: bool,
     as_json: bool,
     workers: int,
+    lang: str,
     baseline_run: Path | None,
     baseline_ref: str | None,
     **flags: Any,
@@ -81,6 +83,7 @@ def compare(
         more=prepared[1:],
         gates=gates,
         given=given,
+        lang=lang,
     )
     leave(comparison)
 
@@ -127,6 +130,7 @@ def compare_and_show(
     more: Sequence[Prepared] = (),
     gates: Sequence[Gate] = (),
     given: Given | None = None,
+    lang: str = "en",
 ) -> Comparison:
     """Replay, write `out` with its reports, and print what came of it."""
     from sim.experiment.compare import REPORT, compare, replays_of
@@ -145,7 +149,7 @@ def compare_and_show(
                 prepared, specs, baseline, made, workers=workers, progress=shown, more=more, gates=gates, given=given
             )
         comparison = compared.comparison
-        write_reports(comparison, made)
+        write_reports(comparison, made, lang)
     if as_json:
         say((out / COMPARISON).read_text(encoding="utf-8").rstrip())
     else:

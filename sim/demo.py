@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import click
 
 from sim.console import note, say
+from sim.scenario_options import lang_option
 from traces import synthetic
 from traces.job import JobRecord
 from traces.profiles import Profile
@@ -56,7 +57,8 @@ PRIORITIES: Final = {"notebook": 100, "risk-model": 50}
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The directory to write.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes.")
-def demo(out: Path, workers: int) -> None:
+@lang_option
+def demo(out: Path, workers: int, lang: str) -> None:
     """Compare several policies on the built-in trace and fleet, and write a page."""
     from policies.catalogue import POLICIES
     from sim.compare_commands import compare_and_show
@@ -74,7 +76,7 @@ def demo(out: Path, workers: int) -> None:
         scenario = make_scenario(data, source="demo")
         note(f"{len(trace.records)} jobs of {DAYS} days of an invented bank, under {len(policies)} policies")
         prepared = prepare(scenario, policies, trace=trace)
-        compare_and_show(prepared, policies, policies[0], out, workers=workers)
+        compare_and_show(prepared, policies, policies[0], out, workers=workers, lang=lang)
         kept.write_bytes(written.read_bytes())
     say(f"trace: {kept} (replay it with --trace {kept} --cluster demo)")
 

@@ -2,132 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sim.console import note, say, table
+from sim.console import note, progress, say
 from sim.run import InputError
 from sim.scenario_options import scenario_of, scenario_options
 
 if TYPE_CHECKING:
     from sim.experiment.prepare import Prepared
-    from sim.planning.plan import Answer, Question
+    from sim.experiment.scenario import Scenario
+    from sim.gates.gate import Gate
+    from sim.planning.question import Question
+    from sim.planning.written import Planned
 
-UNDECIDED = 3
+UNDECIDED: Final = 3
+
+SHAKE: Final = "5%"
+
+_POOL: Final = re.compile(r"(.+):(\d{1,6})\.\.(\d{1,6})", re.ASCII)
+
+_OWN: Final = (
+    "levels", "pools", "least", "most", "spare", "growths", "growth_as", "quotas", "prices", "budget", "left_out",
+    "gang_within", "gang_queue", "gang_priority", "marginal", "workers", "out",
+)  # fmt: skip
 
 
 @click.command()
 @scenario_options
 @click.option("--policies", help="Policies, divided by commas; the first is compared with.")
 @click.option(
-    "--level", "levels", multiple=True, help="Such as 'wait.p95{queue=research} <= 30m'. More than one may be given."
+    "--level",
+    "levels",
+    multiple=True,
+    help="Such as 'wait.p95{queue=research} <= 30m'. [default: the limits among the scenario's gates]",
 )
 @click.option(
-    "--pool", help="The pool whose servers are counted; left out: random servers of the whole fleet are removed."
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="NAME[:LOW..HIGH]",
+    help="The pool whose servers are counted; several give the cheapest mix. Left out: random servers are removed.",
 )
-@click.option("--from", "least", type=click.IntRange(1), default=1, show_default=True, help="The smallest count.")
+@click.option("--from", "least", type=click.IntRange(1), help="The smallest count. [default: 1]")
 @click.option("--to", "most", type=click.IntRange(1), help="The largest count. [default: as many as the fleet has]")
-@click.option(
-    "--replications", type=click.IntRange(1, 1000), default=11, show_default=True, help="Searches a policy."
-)
-@click.option(
-    "--shake", metavar="SHARE", default="5%", show_default=True, help="How far copies of the trace are moved."
-)
+@click.option("--replications", type=click.IntRange(1, 1000), help="Copies of the trace a policy. [default: 11]")
+@click.option("--shake", metavar="SHARE", help=f"How far copies of the trace are moved. [default: {SHAKE}]")
+@click.option("--warm-up", metavar="TIME", help="Jobs submitted in this first time are not counted.")
+@click.option("--drain", metavar="TIME", help="Nor those submitted in this last time.")
 @click.option("--spare", metavar="LEVEL", help="Levels hold with any one server, leaf, zone, ... gone.")
-@click.option("--growth", "growths", multiple=True, metavar="FACTOR", help="Submissions so many times as dense.")
+@click.option("--growth", "growths", multiple=True, metavar="FACTOR", help="So many times the load.")
+@click.option(
+    "--growth-as",
+    type=click.Choice(["jobs", "density"]),
+    default="jobs",
+    show_default=True,
+    help="More jobs in the same days, or the same jobs in shorter days.",
+)
+@click.option(
+    "--quotas",
+    type=click.Choice(["keep", "scale"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of entitlements when the fleet grows.",
+)
 @click.option(
     "--price", "prices", multiple=True, metavar="ACCELERATOR=AMOUNT", help="Of one device; *=1 counts devices."
 )
+@click.option("--budget", type=click.FloatRange(0), help="The most that the whole fleet may cost.")
 @click.option(
-    "--left-out",
-    type=click.FloatRange(0, 1),
-    default=0.002,
-    show_default=True,
-    help="Jobs that may never start.",
+    "--left-out", type=click.FloatRange(0, 1), default=0.002, show_default=True, help="Jobs that may never start."
 )
 @click.option("--gang-within", metavar="TIME", help="Also: the largest gang that starts in this time.")
+@click.option("--gang-queue", metavar="NAME", help="The queue of that gang.")
+@click.option("--gang-priority", type=int, default=0, show_default=True, help="Its priority.")
 @click.option("--marginal", is_flag=True, help="Also: what one more server of each pool is worth.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
+@click.option("--out", type=click.Path(path_type=Path), help="Directory for plan.json and everything that was tried.")
 def plan(scenario_file: Path | None, strict: bool, as_json: bool, **flags: Any) -> None:
-    """Find the smallest fleet that keeps the service levels, under each policy. Status 3 if no count is enough."""
+    """Find the smallest fleet that keeps the service levels, under each policy. Status 3 if none is enough."""
+    from sim.compare_commands import note_findings
     from sim.experiment.compare import split_policies
     from sim.experiment.prepare import prepare
+    from sim.planning.written import as_data, refuse_unless_plan, write_plan
     from sim.results import as_json as to_json
 
-    own = ("policies", "levels", "pool", "least", "most", "replications", "shake", "spare", "growths", "prices")
-    asked = {key: flags.pop(key) for key in (*own, "left_out", "gang_within", "marginal", "workers")}
+    asked = {key: flags.pop(key) for key in _OWN}
+    flags["policies"] = split_policies(flags["policies"]) if flags["policies"] else None
+    if asked["out"] is not None:
+        refuse_unless_plan(asked["out"])
     scenario = scenario_of(scenario_file, flags)
-    named = split_policies(asked["policies"]) if asked["policies"] else list(scenario.policies)
-    specs = [str(each) for each in named or ([scenario.policy] if scenario.policy else [])]
-    if not specs:
-        raise InputError("--policies missing: `rehearse policies list` names those of the catalogue")
+    specs = _specs(scenario)
+    questions = _questions(scenario, specs, asked)
     prepared = prepare(scenario, specs, strict=strict)
-    data: dict[str, Any] = {"plans": []}
-    complete = True
-    for growth in asked["growths"] or ("1",):
-        question = _question(prepared, specs, asked, growth)
-        answers = _answers(prepared, question, asked["workers"])
-        complete = complete and all(answer.servers is not None for answer in answers)
-        data["plans"].append(_data(answers, question))
-        if not as_json:
-            _show(answers, question)
-    data.update(_extras(prepared, specs, asked, as_json=as_json))
+    note_findings(prepared)
+    planned = [_answered(prepared, question, asked["workers"], as_json=as_json) for question in questions]
+    data = as_data(prepared, planned, _extras(prepared, planned[0].question, asked, as_json=as_json))
+    if asked["out"] is not None:
+        write_plan(asked["out"], data, planned)
+        note(f"everything that was tried: {asked['out']}")
     if as_json:
         say(to_json(data).rstrip())
-    if not complete:
+    if not all(_is_complete(each) for each in planned):
         raise SystemExit(UNDECIDED)
 
 
-def _answers(prepared: Prepared, question: Question, workers: int) -> list[Answer]:
-    from sim.planning.plan import plan as find
+def _specs(scenario: Scenario) -> list[str]:
+    """The policies, the one that the others are compared with first. Raises `InputError`."""
+    specs = [str(each) for each in scenario.policies or ([scenario.policy] if scenario.policy else [])]
+    if scenario.baseline is not None:
+        specs = [str(scenario.baseline), *specs]
+    if not specs:
+        raise InputError("--policies missing: `rehearse policies list` names those of the catalogue")
+    if len(scenario.traces) > 1:
+        raise InputError(f"traces: a plan is for one trace, got {len(scenario.traces)}: give one with --trace")
+    return list(dict.fromkeys(specs))
 
-    return find(prepared, question, workers=workers, said=note)
 
-
-def _data(answers: list[Answer], question: Question) -> dict[str, Any]:
-    from sim.planning.plan import as_data
-
-    return as_data(answers, question)
-
-
-def _question(prepared: Prepared, specs: list[str], asked: Mapping[str, Any], growth: str) -> Question:
+def _questions(scenario: Scenario, specs: list[str], asked: Mapping[str, Any]) -> list[Question]:
+    """One for each growth. Raises `InputError`."""
+    from sim.experiment.scenario_keys import ShakeKeys
     from sim.experiment.shake import Shake
-    from sim.planning.levels import parse_levels
-    from sim.planning.plan import Question
+    from sim.planning.question import REPLICATIONS, Question
 
-    fleet, pool = prepared.loaded.fleet, asked["pool"]
-    have = len(fleet.servers) if pool is None else sum(server.pool == pool for server in fleet.servers)
-    scenario = prepared.scenario
-    share = _share(asked["shake"])
-    return Question(
+    keys = scenario.shake or ShakeKeys.model_validate({"submit": SHAKE, "run": SHAKE})
+    shake = Shake(submit=keys.submit, run=keys.run)
+    pool, pools, least, most = _pools(asked)
+    question = Question(
         policies=tuple(specs),
-        gates=parse_levels(asked["levels"]),
+        gates=_levels(scenario, asked["levels"]),
         pool=pool,
-        least=asked["least"],
-        most=asked["most"] or max(have, asked["least"]),
-        replications=asked["replications"],
-        shake=Shake(submit=share, run=share) if share else None,
+        least=least,
+        most=most,
+        pools=pools,
+        replications=scenario.replications or REPLICATIONS,
+        shake=shake if shake.submit or shake.run else None,
         spare=asked["spare"],
-        growth=_factor(growth),
+        growth_as=asked["growth_as"],
+        quotas=asked["quotas"],
         warm_up_ms=scenario.warm_up,
         drain_ms=scenario.drain,
         left_out=asked["left_out"],
         prices=_prices(asked["prices"]),
+        budget=asked["budget"],
     )
+    from dataclasses import replace
+
+    return [replace(question, growth=_factor(growth)) for growth in asked["growths"] or ("1",)]
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%").strip()) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise InputError(f"--shake: must be a share such as 5%, got {text!r}") from None
-    if not 0 <= share <= 0.5:
-        raise InputError(f"--shake: must be from 0% to 50%, got {text}")
-    return share
+def _levels(scenario: Scenario, texts: Sequence[str]) -> tuple[Gate, ...]:
+    from sim.gates.gate_file import gates_of_items
+    from sim.planning.levels import limits_of, parse_levels
+
+    return (() if texts else limits_of(gates_of_items(scenario.gates))) or parse_levels(texts)
+
+
+def _pools(asked: Mapping[str, Any]) -> tuple[str | None, dict[str, range], int, int | None]:
+    """The pool of a search with its ends, or the ranges of the pools of a mix. Raises `InputError`."""
+    least, most = asked["least"], asked["most"]
+    ranges: dict[str, range | None] = {}
+    for text in asked["pools"]:
+        found = _POOL.fullmatch(text)
+        name = found[1] if found else text
+        if name in ranges:
+            raise InputError(f"--pool {name}: appears twice")
+        ranges[name] = range(int(found[2]), int(found[3]) + 1) if found else None
+    given = {name: counts for name, counts in ranges.items() if counts is not None}
+    if given and (least is not None or most is not None):
+        raise InputError("--from and --to go with a --pool without a range, and with no pool")
+    if len(ranges) > 1:
+        bare = [name for name in ranges if name not in given]
+        if bare:
+            raise InputError(f"--pool {bare[0]}: of several pools each needs a range, such as {bare[0]}:4..20")
+        return None, given, 1, None
+    for name, counts in given.items():
+        if not counts or counts[0] < 1:
+            raise InputError(
+                f"--pool {name}: there is no count from {counts.start} to {counts.stop - 1}; the least is 1"
+            )
+        return name, {}, counts[0], counts[-1]
+    return next(iter(ranges), None), {}, least or 1, most
 
 
 def _factor(text: str) -> Fraction:
@@ -135,8 +195,8 @@ def _factor(text: str) -> Fraction:
         factor = Fraction(text.strip())
     except (ValueError, ZeroDivisionError):
         raise InputError(f"--growth: must be a factor such as 1.25, got {text!r}") from None
-    if factor <= 0:
-        raise InputError(f"--growth: must be above 0, got {text}")
+    if not 0 < factor <= 100:
+        raise InputError(f"--growth: must be above 0 and at most 100, got {text}")
     return factor
 
 
@@ -153,74 +213,66 @@ def _prices(texts: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
-def _show(answers: list[Answer], question: Question) -> None:
-    from sim.planning.plan import differences
+def _answered(prepared: Prepared, question: Question, workers: int, *, as_json: bool) -> Planned:
+    """Search, and say what came of it."""
+    from sim.planning.mix import outer_combinations, plan_mix
+    from sim.planning.plan import STEPS
+    from sim.planning.plan import plan as find
+    from sim.planning.question import checked
+    from sim.planning.text import answer_lines, mix_lines, quota_lines
+    from sim.planning.written import Planned
 
-    what = f"servers of pool {question.pool}" if question.pool else "servers, removed at random"
-    said = "; ".join(gate.text for gate in question.gates)
-    spare = f", with any one {question.spare} gone" if question.spare else ""
-    growth = f", submissions {float(question.growth):g} times as dense" if question.growth != 1 else ""
-    say(f"{what}, so that {said}{spare}{growth}:")
-    rows = [["policy", "needs", "range", "devices", "cost", "against the first"]]
-    for answer in answers:
-        fewer = differences(answers[0], answer) if answer is not answers[0] else None
-        rows.append(
-            [
-                answer.policy,
-                f"more than {question.most}" if answer.servers is None else str(answer.servers),
-                "-" if answer.range is None else f"{answer.range[0]} to {answer.range[1]}",
-                "-" if answer.devices is None else str(answer.devices),
-                "-" if answer.cost is None else f"{answer.cost:g}",
-                "-" if fewer is None else _fewer(fewer),
-            ]
-        )
-    for line in table(rows):
+    question = checked(prepared, question)
+    what = f"plan, growth {float(question.growth):g}"
+    if question.pools:
+        with progress(what, len(question.policies) * outer_combinations(question)) as shown:
+            mixes = plan_mix(prepared, question, workers=workers, progress=shown)
+        lines, planned = mix_lines(mixes, question), Planned(question, mixes)
+    else:
+        with progress(what, len(question.policies) * question.replications * STEPS) as shown:
+            answers = find(prepared, question, workers=workers, progress=shown)
+        lines, planned = answer_lines(answers, question), Planned(question, answers)
+    for line in () if as_json else [*lines, *quota_lines(prepared, question), ""]:
         say(line)
-    for answer in answers:
-        why = "; ".join(answer.failing)
-        if answer.servers is None:
-            say(f"{answer.policy}: even {question.most} are not enough: {why}")
-        elif why:
-            say(f"{answer.policy}: with one server less: {why}")
-        if not answer.monotone:
-            say(f"{answer.policy}: not monotone: some counts below the answer were enough by luck, see --json")
-    say(
-        f"needs: the 90th percentile of {question.replications} replications, each the smallest count from which on every count"
-        " tried was enough\n"
+    return planned
+
+
+def _is_complete(planned: Planned) -> bool:
+    from sim.planning.mix import MixAnswer
+
+    return all(
+        each.best is not None if isinstance(each, MixAnswer) else each.servers is not None for each in planned.answers
     )
 
 
-def _fewer(differences: list[int]) -> str:
-    middle = sorted(differences)[len(differences) // 2]
-    word = "fewer" if middle >= 0 else "more"
-    return f"{abs(middle)} {word} ({min(differences)} to {max(differences)})"
-
-
-def _extras(prepared: Prepared, specs: list[str], asked: Mapping[str, Any], *, as_json: bool) -> dict[str, Any]:
+def _extras(prepared: Prepared, question: Question, asked: Mapping[str, Any], *, as_json: bool) -> dict[str, Any]:
     from sim.experiment.durations import parse_duration
     from sim.planning.probes import largest_gang, worth_of_one_more
+    from sim.planning.text import gang_line, worth_lines
+    from sim.planning.written import finite
 
     found: dict[str, Any] = {}
-    question = _question(prepared, specs, asked, "1")
+    lines: list[str] = []
     if asked["gang_within"]:
         try:
             within_ms = parse_duration(asked["gang_within"])
         except ValueError as error:
             raise InputError(f"--gang-within: {error}") from error
-        gangs = {spec: largest_gang(prepared, spec, within_ms=within_ms) for spec in specs}
-        found["largest_gang"] = {spec: gang._asdict() for spec, gang in gangs.items()}
-        for spec, gang in gangs.items() if not as_json else ():
-            say(
-                f"{spec}: the largest gang that starts within {asked['gang_within']} in 9 of 10 cases has {gang.devices} devices"
+        gangs = {
+            spec: largest_gang(
+                prepared, spec, within_ms=within_ms, priority=asked["gang_priority"], queue=asked["gang_queue"]
             )
+            for spec in question.policies
+        }
+        found["largest_gang"] = {spec: gang._asdict() for spec, gang in gangs.items()}
+        lines += [gang_line(spec, gang, asked["gang_within"]) for spec, gang in gangs.items()]
     if asked["marginal"]:
-        worth = {spec: worth_of_one_more(prepared, spec, question.gates, question) for spec in specs}
-        found["one_more"] = {spec: [each._asdict() for each in rows] for spec, rows in worth.items()}
-        for spec, rows in worth.items() if not as_json else ():
-            for each in rows:
-                for gate, before, after in zip(question.gates, each.before, each.after, strict=True):
-                    say(
-                        f"{spec}: one more server of {each.pool} ({each.devices} x {each.accelerator}):"
-                        f" {gate.selector} {before:g} -> {after:g}"
-                    )
+        worth = {spec: worth_of_one_more(prepared, spec, question) for spec in question.policies}
+        found["one_more"] = {
+            spec: [{**each._asdict(), "before": finite(each.before), "after": finite(each.after)} for each in rows]
+            for spec, rows in worth.items()
+        }
+        lines += [line for spec, rows in worth.items() for line in worth_lines(spec, rows, question.gates)]
+    for line in () if as_json else lines:
+        say(line)
     return found

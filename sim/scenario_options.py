@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from sim.experiment.scenario import RuleKeys, Scenario, make_scenario, read_scenario
+from sim.report.language import LANGUAGES
 from sim.rules import Decide, Overrun, Progress, Split
 from sim.run import InputError
 
@@ -47,6 +48,11 @@ _OPTIONS: Final = (
     click.option("--thinking", metavar="free|measured|TIME", help="What a pass costs. [default: free]"),
     click.option("--strict", is_flag=True, help="Refuse to run if the check finds an error."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+)
+
+
+lang_option = click.option(
+    "--lang", type=click.Choice(LANGUAGES), default=LANGUAGES[0], show_default=True, help="Language of the pages."
 )
 
 

@@ -1,4 +1,4 @@
-"""The servers of a run: what pictures of the fleet need, written beside the results, so that the fleet's file need not be there."""
+"""The servers of a run: what pictures of the fleet need, written beside the results, without the fleet's own file."""
 
 from __future__ import annotations
 

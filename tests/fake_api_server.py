@@ -46,6 +46,8 @@ class FakeApiServer(FakeApiStore):
     requests: Counter[str] = field(default_factory=Counter)
     cut_off: set[str] = field(default_factory=set)
     """User agents whose requests never arrive."""
+    deaf: set[str] = field(default_factory=set)
+    """User agents to whose watches nothing comes, as on a slow line."""
     token: str = ""
     """If set, whoever does not know it gets 401."""
 
@@ -120,6 +122,7 @@ class FakeApiServer(FakeApiStore):
             request.transport.abort()
             return web.Response()
         fault = self.faults(method, request.path) or Fault()
+        await request.read()  # because: from here on it is carried out, whether or not the client still waits
         limit_s = float(request.query.get("timeout", "60s").removesuffix("s"))
         await asyncio.sleep(min(fault.delay_s, limit_s))
         if fault.delay_s > limit_s:
@@ -217,6 +220,8 @@ class FakeApiServer(FakeApiStore):
         at = 0
         with contextlib.suppress(ConnectionError):
             async for version, kind, item in self._news_of(plural, since, ends):
+                while request.headers.get("User-Agent") in self.deaf:
+                    await asyncio.sleep(0.01)
                 at = version
                 if kind == "BOOKMARK":
                     await _line(response, kind, {"kind": "Pod", "metadata": {"resourceVersion": str(at)}})

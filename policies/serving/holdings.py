@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from policies import bitset
@@ -18,6 +19,11 @@ from policies.running import RunningTable
 from policies.serving.shapes import Shape, ShapeError, Shapes, job_view, others_of
 from policies.serving.units import Hold, Unit
 from policies.topology import Node, Topology
+
+_ROOM = attrgetter(
+    *(name for name in Node._fields if name not in ("labels", "taints", "unschedulable", "allocatable"))
+)
+"""What of a server the ledger counts by."""
 
 
 class _Held(NamedTuple):
@@ -66,17 +72,34 @@ class Holdings:
     def reset(self, nodes: Mapping[str, Node]) -> None:
         """New servers; whatever was taken is to be given back before and taken again after."""
         assert not self._held, "what is held is counted on the servers that were"
+        self.topology = self._topology_of(nodes)
+        self.ledger = NodeLedger(self.topology)
+        self.number = {node.name: number for number, node in enumerate(self.topology.nodes)}
+        self.shapes = Shapes(self.topology, labels=self._labels)
+
+    def relabel(self, nodes: Mapping[str, Node]) -> bool:
+        """Take over other labels, taints and cordons; what was taken stays taken. False, and nothing changed, if more differs."""
+        topology = self._topology_of(nodes)
+        if topology.levels != self.topology.levels or len(topology) != len(self.topology):
+            return False
+        if any(_ROOM(new) != _ROOM(old) for new, old in zip(topology.nodes, self.topology.nodes, strict=True)):
+            return False
+        # because: policies know by the identity of the table that what they remember of it is outdated
+        self.ledger = self.ledger.what_if()
+        self.ledger.topology = self.topology = topology
+        self.shapes = Shapes(topology, labels=self._labels)
+        return True
+
+    def _topology_of(self, nodes: Mapping[str, Node]) -> Topology:
         servers = [node for _, node in sorted(nodes.items())]
-        labels = [set(node.labels) for node in servers]
-        used = [rank for rank, label in enumerate(self._levels.values()) if any(label in each for each in labels)]
+        used = [
+            rank for rank, label in enumerate(self._levels.values()) if any(label in node.labels for node in servers)
+        ]
         levels = list(self._levels)
-        self.topology = Topology(
+        return Topology(
             [node._replace(domains=tuple(node.domains[rank] for rank in used)) for node in servers],
             tuple(levels[rank] for rank in used),
         )
-        self.ledger = NodeLedger(self.topology)
-        self.number = {node.name: number for number, node in enumerate(servers)}
-        self.shapes = Shapes(self.topology, labels=self._labels)
 
     # -- who is where ------------------------------------------------------------------------------------------
 

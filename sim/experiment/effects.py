@@ -125,7 +125,7 @@ class _Question:
         self.asked = asked
         what, where = asked.selector
         self.same = sampler.same(policy, baseline, what, where)
-        self.jobs = int(sampler.rows(where).sum())
+        self.jobs = len(sampler.rows(where))
         own, base = sampler.measured(policy, what, where), sampler.measured(baseline, what, where)
         self.value, self.base = (None if each.estimate is None else each.estimate.value for each in (own, base))
         self.why_not = own.why_not or base.why_not

@@ -86,12 +86,7 @@ def pair(
     replays: list[dict[str, Any]],
 ) -> Paired:
     """Compare. An empty family is every metric."""
-    whole_runs = sampler.blocks.rule.unit in ("replication", "trace")
-    wanted = list(family) or [
-        each
-        for each in default_family(whole_runs=whole_runs)
-        if sampler.measured(baseline, *each.selector).estimate is not None
-    ]
+    wanted = list(family) or family_for(sampler, baseline)
     found = {policy: effects_of(sampler, policy, baseline, wanted) for policy in policies}
     plan, subjects = sampler.plan, sampler.subjects
     return Paired(
@@ -113,6 +108,16 @@ def pair(
         ),
         policies=found,
     )
+
+
+def family_for(sampler: Sampler, baseline: str) -> list[Asked]:
+    """Every metric that these blocks can tell something about, and that means something for these jobs."""
+    whole_runs = sampler.blocks.rule.unit in ("replication", "trace")
+    return [
+        each
+        for each in default_family(whole_runs=whole_runs)
+        if sampler.measured(baseline, *each.selector).estimate is not None
+    ]
 
 
 def block_words(sampler: Sampler) -> str:

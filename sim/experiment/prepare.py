@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -104,9 +104,21 @@ def prepare_all(scenario: Scenario, specs: Sequence[str], *, strict: bool = Fals
     for path in scenario.traces or [scenario.trace]:
         own = scenario.model_copy(update={"trace": path})
         found.append(_or_note(problems, partial(prepare, own, specs, strict=strict)))
+    ready = [each for each in found if each is not None]
+    problems += _repeated(ready)
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
-    return [each for each in found if each is not None]
+    return ready
+
+
+def _repeated(prepared: Sequence[Prepared]) -> Iterator[str]:
+    """Traces that are there twice, under whatever name."""
+    seen: dict[str, str] = {}
+    for each in prepared:
+        path, sha256 = each.trace.path, each.trace.sha256
+        if sha256 in seen:
+            yield f"traces: {path} has the same content as {seen[sha256]}: no new evidence"
+        seen.setdefault(sha256, path)
 
 
 def _inputs(

@@ -14,6 +14,7 @@ from sim.experiment.plan import Blocks, Plan, Subjects
 from sim.experiment.quantities import Quantity, Selector, Where, quantities
 from sim.metrics.metric import PerJob, Sample
 from sim.metrics.registry import METRICS
+from sim.metrics.wait import waits
 from sim.results import Run
 from sim.statistics.dependence import added, allowing_for, lag_one, without_noise
 from sim.statistics.draws import Draws, draw
@@ -24,6 +25,7 @@ from sim.streams import Streams
 Floats = NDArray[np.float64]
 
 STREAM: Final = "bootstrap"
+WAIT: Final = PerJob("wait", waits, "mean")
 
 
 class Observed(NamedTuple):
@@ -73,14 +75,30 @@ class Sampler:
         self.measured = cache(self._measured)
         self._column = cache(self._column_of)
         self._correlation = cache(self._correlation_of)
+        self._sorted_by = cache(self._sorting)
 
-    def rows(self, where: Where) -> NDArray[np.bool_]:
-        """The jobs that count and have all the labels."""
-        found = np.ones(len(self.subjects), dtype=bool)
-        for kind, name in where:
-            labels = self.subjects.labels[kind]
-            found &= labels.codes == (labels.names.index(name) if name in labels.names else -1)
+    def rows(self, where: Where) -> NDArray[np.int64]:
+        """The jobs that count and have all the labels, in order."""
+        if not where:
+            return np.arange(len(self.subjects))
+        found = self._members(*where[0])
+        for kind, name in where[1:]:
+            found = np.intersect1d(found, self._members(kind, name), assume_unique=True)
         return found
+
+    def _members(self, kind: str, name: str) -> NDArray[np.int64]:
+        """Those with one label. Jobs are sorted by a kind once, so that many groups cost no more than few."""
+        labels = self.subjects.labels[kind]
+        if name not in labels.names:
+            return np.zeros(0, dtype=np.int64)
+        order, starts = self._sorted_by(kind)
+        code = labels.names.index(name)
+        return order[starts[code] : starts[code + 1]]
+
+    def _sorting(self, kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        labels = self.subjects.labels[kind]
+        counts = np.bincount(labels.codes, minlength=len(labels.names))
+        return np.argsort(labels.codes, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
 
     def values(self, policy: str, column: str, where: Where) -> Floats:
         """Shape (replications, jobs)."""
@@ -119,7 +137,11 @@ class Sampler:
                 limit = float(np.nanquantile(values, per_job.q))
                 adds[-1].append(np.bincount(codes, values > limit, minlength=self.blocks.number).astype(np.float64))
         apart = [_apart(*each) for each in zip(*adds, strict=False)]
-        return max((lag_one(each, self._series) for each in apart), default=0.0)
+        found = max((lag_one(each, self._series) for each in apart), default=0.0)
+        if per_job.column == WAIT.column or per_job.statistic == "sum":
+            return found
+        # because: what links days is the backlog, which waits show with the least noise
+        return max(found, self._correlation(Selector(Quantity("", selector.quantity.metric, WAIT), where), policies))
 
     def _series_of_blocks(self) -> NDArray[np.int64] | None:
         """The trace of each block; None where blocks do not follow each other."""

@@ -7,254 +7,234 @@ and the largest beside it. The replications are the same for every policy, so "B
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from multiprocessing import get_context
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeVar
 
-import numpy as np
-
-from sim.experiment.plan import replicated
 from sim.experiment.prepare import Prepared
-from sim.experiment.shake import Shake
-from sim.fleet.load import LoadedFleet
-from sim.fleet.model import Fleet
-from sim.gates.gate import Gate
-from sim.planning.fleets import compacted, devices_of, resized, without_one
-from sim.planning.levels import LEFT_OUT, Levels
+from sim.planning.looks import Look, Looker, copy_of, replay_on
+from sim.planning.question import Question, checked
 from sim.planning.search import Found, smallest
-from sim.results import Run
-from sim.run import InputError, replay
-from traces.transform import scale_load
+from sim.run import InputError, Progress
+from sim.workers import worker_processes
 
-REPLICATIONS: Final = 11
-"""As many seeds as Borg's study."""
+__all__ = [
+    "DIED",
+    "QUANTILE",
+    "STEPS",
+    "Answer",
+    "Question",
+    "Search",
+    "copy_of",
+    "differences",
+    "plan",
+    "rank_of",
+    "replay_on",
+]
 
 QUANTILE: Final = 0.9
 """Of the replications' answers: what an administrator can be reasonably sure of."""
 
+STEPS: Final = 24
+"""What a search counts for in a progress bar: about as many fleets as one tries."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is searched for."""
+DIED: Final = "a worker process died, perhaps for want of memory: try fewer --workers"
 
-    policies: tuple[str, ...]
-    gates: tuple[Gate, ...]
-    pool: str | None = None
-    """The pool whose number of servers is searched for; None removes random servers of the whole fleet."""
-    least: int = 1
-    most: int
-    replications: int = REPLICATIONS
-    shake: Shake | None = None
-    spare: str | None = None
-    """A level (or `server`): the levels must hold with any one of its domains gone. None is without a spare."""
-    growth: Fraction = Fraction(1)
-    """How many times as dense the submissions are."""
-    warm_up_ms: int = 0
-    drain_ms: int = 0
-    left_out: float = LEFT_OUT
-    prices: Mapping[str, float] = field(default_factory=dict)
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What one replication found."""
+
+    found: Found
+    looks: tuple[Look, ...]
+    """In the order in which they were tried."""
+
+    @property
+    def count(self) -> int | None:
+        """The smallest count that is enough; None if not even the largest is."""
+        return self.found.count
+
+    def look_at(self, count: int) -> Look | None:
+        """What came of this count, if it was tried."""
+        return next((look for look in self.looks if look.servers == (count,)), None)
+
+    @property
+    def best(self) -> Look | None:
+        """What came of the answer."""
+        return None if self.count is None else self.look_at(self.count)
 
 
 class Answer(NamedTuple):
     """What one policy needs."""
 
     policy: str
-    searches: list[Found]
+    searches: list[Search]
     """One for each replication."""
     servers: int | None
-    """Of the pool, or of the whole fleet: the 90th percentile over the replications. None where one of them finds no count."""
+    """Of the pool, or of the whole fleet: the 90th percentile over the replications. None if it is beyond the largest count."""
     devices: int | None
-    """Of the whole fleet with that many servers."""
+    """Of the whole fleet: the 90th percentile, as for servers."""
     cost: float | None
-    failing: list[str]
-    """Which levels fail one server below the answer, or on the largest fleet where there is no answer."""
+    """Of the whole fleet, likewise; None without prices."""
 
     @property
-    def range(self) -> tuple[int, int] | None:
-        """The smallest and the largest answer of the replications."""
-        counts = [found.count for found in self.searches if found.count is not None]
-        return (min(counts), max(counts)) if counts else None
+    def counts(self) -> list[int | None]:
+        """What each replication needs."""
+        return [search.count for search in self.searches]
+
+    @property
+    def range(self) -> tuple[int | None, int | None]:
+        """The smallest and the largest answer of the replications; None is beyond the largest count."""
+        known = sorted(count for count in self.counts if count is not None)
+        return (known[0] if known else None, known[-1] if len(known) == len(self.counts) else None)
+
+    @property
+    def decided_by(self) -> int:
+        """The replication whose answer is the policy's, or the first that has none where the policy has none."""
+        return self.counts.index(self.servers)
+
+    @property
+    def at_answer(self) -> Look | None:
+        """What that replication saw on its answer."""
+        return self.searches[self.decided_by].best
+
+    @property
+    def below(self) -> Look | None:
+        """What it saw with one server less, or on the largest fleet where there is no answer. None at the smallest count."""
+        search = self.searches[self.decided_by]
+        if self.servers is not None:
+            return search.look_at(self.servers - 1)
+        return max(search.looks, key=lambda look: look.servers)
 
     @property
     def monotone(self) -> bool:
         """Whether every search saw a monotone answer."""
-        return all(found.monotone for found in self.searches)
+        return all(search.found.monotone for search in self.searches)
 
 
 def plan(
-    prepared: Prepared, question: Question, *, workers: int = 1, said: Callable[[str], None] = lambda _: None
+    prepared: Prepared, question: Question, *, workers: int = 1, progress: Progress | None = None
 ) -> list[Answer]:
-    """The answers, one for each policy. `said` is told of each search that is done. Raises `InputError`."""
-    _check(prepared, question)
-    tasks = [(policy, number) for policy in question.policies for number in range(question.replications)]
-    if workers == 1 or len(tasks) == 1:
-        searches = []
-        for policy, number in tasks:
-            searches.append(_search(prepared, question, policy, number))
-            said(f"{policy}, replication {number + 1}: {searches[-1].count}")
-    else:
-        # because: a spawned process is the same on every system, and a fork of a process with threads may hang
-        with ProcessPoolExecutor(
-            min(workers, len(tasks)), get_context("spawn"), _begin, (prepared, question)
-        ) as pool:
-            searches = list(pool.map(_in_worker, tasks))
-    per = question.replications
+    """The answers, one for each policy. `progress` is told of `STEPS` for each search. Raises `InputError`."""
+    question = checked(prepared, question)
+    found: dict[tuple[str, int], Search] = {}
+    searches = _searches_here if workers == 1 else _searches_elsewhere
+    for policy, number, search in searches(prepared, question, workers, progress):
+        found[policy, number] = search
     return [
-        _answer(prepared, question, policy, searches[place * per : (place + 1) * per])
-        for place, policy in enumerate(question.policies)
+        _answer(policy, [found[policy, number] for number in range(question.replications)])
+        for policy in question.policies
     ]
 
 
-def fleet_of(fleet: Fleet, question: Question, count: int, number: int) -> Fleet:
-    """The fleet with `count` servers, in replication `number`."""
-    if question.pool is None:
-        return compacted(fleet, count, seed=number)
-    return resized(fleet, question.pool, count)
-
-
-def _check(prepared: Prepared, question: Question) -> None:
-    problems = []
-    fleet = prepared.loaded.fleet
-    if question.pool is None and question.most > len(fleet.servers):
-        problems.append(f"most: a compaction starts with {len(fleet.servers)} servers, got {question.most}")
-    if question.least > question.most:
-        problems.append(f"from {question.least} to {question.most}: there is no count")
-    if prepared.rules.fill:
-        problems.append("fill: a static fill has no waits; a plan needs a clock")
-    try:
-        fleet_of(fleet, question, question.most, 0)
-        if question.spare is not None:
-            list(without_one(fleet, question.spare))
-    except ValueError as error:
-        problems.append(str(error))
-    counted = _levels(prepared, question)
-    if not counted.counted.any():
-        problems.append("warm-up and drain leave no job")
-    if problems:
-        raise InputError("\n".join(problems))
-
-
-def _levels(prepared: Prepared, question: Question) -> Levels:
-    submits = np.array([job.submit_ms for job in prepared.trace.records], dtype=np.int64)
-    if not len(submits):
-        raise InputError(f"{prepared.trace.path}: has no jobs")
-    counted = (submits >= submits.min() + question.warm_up_ms) & (submits <= submits.max() - question.drain_ms)
-    return Levels(gates=question.gates, counted=counted, left_out=question.left_out)
-
-
-def _grown(prepared: Prepared, question: Question, number: int) -> Prepared:
-    """What replication `number` replays. Without shaking and without random parts every replication would be the same."""
-    copy = replicated(prepared, question.shake, number)
-    if question.growth != 1:
-        copy = replace(copy, trace=replace(copy.trace, records=scale_load(copy.trace.records, question.growth)))
-    return copy
-
-
-def _search(prepared: Prepared, question: Question, policy: str, number: int) -> Found:
-    copy = _grown(prepared, question, number)
-    levels = _levels(copy, question)
-
-    def enough(count: int) -> bool:
-        return not failing(copy, question, policy, levels, fleet_of(copy.loaded.fleet, question, count, number))
-
-    return smallest(question.least, question.most, enough)
-
-
-def failing(prepared: Prepared, question: Question, policy: str, levels: Levels, fleet: Fleet) -> list[str]:
-    """The levels that fail on a fleet, or on it without any one domain of the spare level."""
-    records = prepared.trace.records
-    fleets = [("", fleet)]
-    if question.spare is not None:
-        fleets += [(f" without {name}", left) for name, left in without_one(fleet, question.spare)]
-        if len(fleets) == 1:
-            return [f"nothing is left without a {question.spare}"]
-    for without, left in fleets:
-        found = levels.failing(replay_on(prepared, policy, left), records)
-        if found:
-            return [f"{each}{without}" for each in found]
-    return []
-
-
-def replay_on(prepared: Prepared, policy: str, fleet: Fleet) -> Run:
-    """One replay on another fleet. Raises `InputError` if the policy breaks its contract."""
-    loaded = LoadedFleet(fleet=fleet, source=prepared.loaded.source, sha256=None)
-    run = replay(
-        prepared.trace,
-        loaded,
-        policy,
-        prepared.rules,
-        world=prepared.world,
-        typical_pods=prepared.typical_pods,
-        scheduler_config=prepared.scheduler_config,
-        fragmentation=False,
-    )
-    if not run.complete:
-        raise InputError(str(run.manifest["message"]))
-    return run
-
-
-def _answer(prepared: Prepared, question: Question, policy: str, searches: list[Found]) -> Answer:
-    counts = [found.count for found in searches]
-    known = sorted(count for count in counts if count is not None)
-    fleet = prepared.loaded.fleet
-    copy, levels = _grown(prepared, question, 0), _levels(prepared, question)
-    if len(known) < len(counts):
-        largest = fleet_of(fleet, question, question.most, 0)
-        return Answer(policy, searches, None, None, None, failing(copy, question, policy, levels, largest))
-    count = known[max(math.ceil(QUANTILE * len(known)) - 1, 0)]
-    chosen = fleet_of(fleet, question, count, 0)
-    below = None if count <= question.least else fleet_of(fleet, question, count - 1, 0)
-    why = [] if below is None else failing(copy, question, policy, levels, below)
-    cost = devices_of(chosen, dict(question.prices)) if question.prices else None
-    return Answer(policy, searches, count, chosen.devices, cost, why)
+def rank_of(replications: int) -> int:
+    """Which of the sorted answers, from 1, is the 90th percentile: the smallest that at least 90 % do not exceed."""
+    return -(-9 * replications // 10)
 
 
 def differences(one: Answer, other: Answer) -> list[int] | None:
-    """Servers that `other` needs less than `one`, replication by replication; None where one has no answer."""
-    pairs = [(a.count, b.count) for a, b in zip(one.searches, other.searches, strict=True)]
-    if any(a is None or b is None for a, b in pairs):
-        return None
-    return [a - b for a, b in pairs if a is not None and b is not None]
+    """Devices that `other` needs less than `one`, replication by replication; None where one of them has no answer."""
+    pairs = [(a.best, b.best) for a, b in zip(one.searches, other.searches, strict=True)]
+    gains = [a.devices - b.devices for a, b in pairs if a is not None and b is not None]
+    return gains if len(gains) == len(pairs) else None
+
+
+def _answer(policy: str, searches: list[Search]) -> Answer:
+    looks = [search.best for search in searches]
+    costs = [None if look is None else look.cost for look in looks]
+    return Answer(
+        policy,
+        searches,
+        _percentile([search.count for search in searches]),
+        _percentile([None if look is None else look.devices for look in looks]),
+        _percentile(costs),
+    )
+
+
+def _percentile(values: Sequence[_Number | None]) -> _Number | None:
+    """The 90th, where None is more than any number."""
+    known = sorted(value for value in values if value is not None)
+    rank = rank_of(len(values))
+    return known[rank - 1] if rank <= len(known) else None
+
+
+def _search(looker: Looker, counts: range, hint: int | None, looked: Callable[[], None] = lambda: None) -> Search:
+    looks: list[Look] = []
+
+    def enough(count: int) -> bool:
+        looks.append(looker.look((count,)))
+        looked()
+        return looks[-1].enough
+
+    return Search(smallest(counts[0], counts[-1], enough, hint=hint), tuple(looks))
+
+
+def _hint(question: Question, search: Search) -> int:
+    """Where the other replications begin: they find about the same."""
+    return question.counts[-1] if search.count is None else search.count
+
+
+Searches = Iterator[tuple[str, int, Search]]
+
+
+def _searches_here(prepared: Prepared, question: Question, workers: int, progress: Progress | None) -> Searches:
+    assert workers == 1, "in this process"
+    done = 0
+    for policy in question.policies:
+        hint = None
+        for number in range(question.replications):
+            looks = iter(range(done * STEPS + 1, (done + 1) * STEPS))
+
+            def looked(looks: Iterator[int] = looks) -> None:
+                step = next(looks, None)
+                if progress is not None and step is not None:
+                    progress(step)
+
+            looker = Looker(prepared, question, policy, number)
+            search = _search(looker, question.counts, hint, looked)
+            hint = _hint(question, search) if number == 0 else hint
+            done += 1
+            if progress is not None:
+                progress(done * STEPS)
+            yield policy, number, search
+
+
+def _searches_elsewhere(prepared: Prepared, question: Question, workers: int, progress: Progress | None) -> Searches:
+    flying: dict[Future[Search], tuple[str, int]] = {}
+    done = 0
+    tasks = len(question.policies) * question.replications
+    try:
+        with worker_processes(min(workers, tasks), _begin, prepared, question) as pool:
+            flying = {pool.submit(_in_worker, policy, 0, None): (policy, 0) for policy in question.policies}
+            while flying:
+                ready, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    policy, number = flying.pop(future)
+                    search = future.result()
+                    if number == 0:
+                        hint = _hint(question, search)
+                        for other in range(1, question.replications):
+                            flying[pool.submit(_in_worker, policy, other, hint)] = (policy, other)
+                    done += 1
+                    if progress is not None:
+                        progress(done * STEPS)
+                    yield policy, number, search
+    except BrokenProcessPool as error:
+        raise InputError(DIED) from error
 
 
 _shared: list[tuple[Prepared, Question]] = []
+"""What a worker process looks into; filled once when it begins."""
 
 
 def _begin(prepared: Prepared, question: Question) -> None:
     _shared[:] = [(prepared, question)]
 
 
-def _in_worker(task: tuple[str, int]) -> Found:
+def _in_worker(policy: str, number: int, hint: int | None) -> Search:
     prepared, question = _shared[0]
-    return _search(prepared, question, *task)
-
-
-def as_data(answers: Sequence[Answer], question: Question) -> dict[str, Any]:
-    """Plain data for JSON."""
-    return {
-        "pool": question.pool,
-        "levels": [gate.text for gate in question.gates],
-        "replications": question.replications,
-        "quantile": QUANTILE,
-        "spare": question.spare,
-        "growth": str(question.growth),
-        "answers": [
-            {
-                "policy": answer.policy,
-                "servers": answer.servers,
-                "devices": answer.devices,
-                "cost": answer.cost,
-                "range": answer.range,
-                "by_replication": [found.count for found in answer.searches],
-                "monotone": answer.monotone,
-                "enough_by_luck": [found.exceptions for found in answer.searches],
-                "tried": [{str(count): met for count, met in found.tried.items()} for found in answer.searches],
-                "failing_below": answer.failing,
-            }
-            for answer in answers
-        ],
-    }
+    return _search(Looker(prepared, question, policy, number), question.counts, hint)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from sim.experiment.prepare import Prepared
-from sim.gates.gate import Gate
-from sim.planning.fleets import devices_of, resized
-from sim.planning.levels import Levels
-from sim.planning.plan import Question, replay_on
+from sim.planning.fleets import cost_of, resized
+from sim.planning.levels import levels_of
+from sim.planning.looks import replay_on
+from sim.planning.question import Question
 from sim.planning.search import Found, smallest
 from traces.job import JobRecord
 
@@ -27,7 +28,7 @@ class Gang(NamedTuple):
     devices: int
     """0 if not even one device does."""
     waits_ms: list[int | None]
-    """Of a gang of that size, by time of the probe; None where it never starts."""
+    """Of a gang of that size, by time of the probe; None where it does not start in time."""
 
 
 def largest_gang(
@@ -43,40 +44,43 @@ def largest_gang(
 
     A probe is one more job of a millisecond, submitted at a time of the trace; each is replayed alone, so that probes do
     not stand in each other's way. Under a policy whose head blocks, the probe delays what is behind it, as the real gang would.
+    Larger gangs are taken to start no sooner.
     """
     records = prepared.trace.records
     times = np.quantile([job.submit_ms for job in records], (np.arange(probes) + 0.5) / probes, method="nearest")
-    fleet = prepared.loaded.fleet
+    name = PROBE
+    while any(job.job_id == name for job in records):
+        name += "-"
     known: dict[int, list[int | None]] = {}
 
     def waits(devices: int) -> list[int | None]:
         if devices not in known:
+            probe = JobRecord(
+                job_id=name, submit_ms=0, run_ms=1, gpu_count=devices, estimate_ms=1, priority=priority, queue=queue
+            )
             known[devices] = [
-                _probe(prepared, policy, devices, int(at), priority=priority, queue=queue) for at in times
+                _wait(prepared, policy, replace(probe, submit_ms=int(at)), within_ms=within_ms) for at in times
             ]
         return known[devices]
 
     def late(devices: int) -> bool:
-        in_time = sum(wait is not None and wait <= within_ms for wait in waits(devices))
-        return in_time < 0.9 * probes
+        return sum(wait is not None for wait in waits(devices)) * 10 < 9 * probes
 
-    first_late: Found = smallest(1, fleet.devices + 1, late, around=0)
+    first_late: Found = smallest(1, prepared.loaded.fleet.devices + 1, late, around=0)
     devices = (first_late.count or 1) - 1
     return Gang(devices, waits(devices) if devices else [])
 
 
-def _probe(
-    prepared: Prepared, policy: str, devices: int, at_ms: int, *, priority: int, queue: str | None
-) -> int | None:
-    if devices > prepared.loaded.fleet.devices:
+def _wait(prepared: Prepared, policy: str, probe: JobRecord, *, within_ms: int) -> int | None:
+    """How long the probe waits; None if it is longer than `within_ms`. What is submitted later cannot matter."""
+    if probe.gpu_count > prepared.loaded.fleet.devices:
         return None
-    probe = JobRecord(
-        job_id=PROBE, submit_ms=at_ms, run_ms=1, gpu_count=devices, estimate_ms=1, priority=priority, queue=queue
-    )
-    records = [*prepared.trace.records, probe]
-    trace = replace(prepared.trace, records=records, rows=prepared.trace.rows + 1)
+    end_ms = probe.submit_ms + within_ms
+    records = [*(job for job in prepared.trace.records if job.submit_ms <= end_ms), probe]
+    trace = replace(prepared.trace, records=records, rows=len(records), rejections=[])
     jobs = replay_on(replace(prepared, trace=trace), policy, prepared.loaded.fleet).jobs
-    return int(jobs.wait_ms[-1]) if jobs.started[-1] else None
+    wait = int(jobs.wait_ms[-1])
+    return wait if jobs.started[-1] and wait <= within_ms else None
 
 
 class Worth(NamedTuple):
@@ -85,25 +89,25 @@ class Worth(NamedTuple):
     pool: str
     accelerator: str
     devices: int
-    before: list[float]
+    before: Sequence[float]
     """The figure of each level on the fleet as it is."""
-    after: list[float]
+    after: Sequence[float]
     cost: float | None
 
 
-def worth_of_one_more(prepared: Prepared, policy: str, gates: tuple[Gate, ...], question: Question) -> list[Worth]:
-    """For each pool with devices: the figures of the levels with one more server of it."""
-    fleet = prepared.loaded.fleet
-    levels = Levels(gates=gates, counted=np.ones(len(prepared.trace.records), dtype=np.bool_))
-    before = levels.values(replay_on(prepared, policy, fleet), prepared.trace.records)
+def worth_of_one_more(prepared: Prepared, policy: str, question: Question) -> list[Worth]:
+    """For each pool with devices: the figures of the levels with one more server of it, on the trace as it is."""
+    fleet, prices = prepared.loaded.fleet, question.prices
+    levels = levels_of(question.gates, prepared, warm_up_ms=question.warm_up_ms, drain_ms=question.drain_ms)
+    before = levels.figures(replay_on(prepared, policy, fleet)).values
     found = []
     for pool in fleet.pools:
         servers = [server for server in fleet.servers if server.pool == pool]
-        if not servers[0].devices:
+        larger = resized(fleet, pool, len(servers) + 1, quotas=question.quotas)
+        more = larger.devices - fleet.devices
+        if not more:
             continue
-        larger = resized(fleet, pool, len(servers) + 1)
-        after = levels.values(replay_on(prepared, policy, larger), prepared.trace.records)
-        prices = dict(question.prices)
-        cost = devices_of(larger, prices) - devices_of(fleet, prices) if prices else None
-        found.append(Worth(pool, servers[0].accelerator or "", servers[0].devices, before, after, cost))
+        after = levels.figures(replay_on(prepared, policy, larger)).values
+        cost = cost_of(larger, prices) - cost_of(fleet, prices) if prices else None
+        found.append(Worth(pool, servers[0].accelerator or "", more, before, after, cost))
     return found

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
-LOOK_AROUND = 3
+LOOK_AROUND: Final = 3
 """Counts on each side of the answer that are tried."""
 
 
@@ -35,10 +36,12 @@ class Found:
         return [count for count, met in self.tried.items() if met and (self.count is None or count < self.count)]
 
 
-def smallest(least: int, most: int, enough: Callable[[int], bool], *, around: int = LOOK_AROUND) -> Found:
+def smallest(
+    least: int, most: int, enough: Callable[[int], bool], *, around: int = LOOK_AROUND, hint: int | None = None
+) -> Found:
     """The smallest count in [least, most] that is enough, by bisection and a look around. `enough` is asked once a count.
 
-    Raises ValueError if the range is empty.
+    With a `hint` the search begins there and doubles its steps away from it. Raises ValueError if the range is empty.
     """
     if least > most:
         raise ValueError(f"no count from {least} to {most}")
@@ -49,25 +52,51 @@ def smallest(least: int, most: int, enough: Callable[[int], bool], *, around: in
             known[count] = enough(count)
         return known[count]
 
-    if not ask(most):
+    high = _bracket(least, most, ask, most if hint is None else min(max(hint, least), most))
+    if high is None:
         return Found(None, dict(sorted(known.items())))
-    low, high = least - 1, most  # because: low is not enough as far as is known, high is
-    while high - low > 1:
-        middle = (low + high) // 2
-        if ask(middle):
-            high = middle
-        else:
-            low = middle
     answer = high
     place = answer
     while place < min(answer + around, most):
         place += 1
         if not ask(place):
             answer = _next_enough(place, most, ask)
+            if not ask(answer):
+                return Found(None, dict(sorted(known.items())))
             place = answer
     for count in range(answer - 1, max(high - around, least) - 1, -1):
         ask(count)
     return Found(_from_where_all_are_enough(known), dict(sorted(known.items())))
+
+
+def _bracket(least: int, most: int, ask: Callable[[int], bool], start: int) -> int | None:
+    """A count that is enough and below which the next is not, or that is the least; None if the largest is not enough."""
+    low, high, step = least - 1, most, 1
+    if ask(start):
+        high = start
+        while start < most and high > least:  # because: from the largest on, halving is faster than doubling
+            place = max(high - step, least)
+            if not ask(place):
+                low = place
+                break
+            high, step = place, 2 * step
+    else:
+        low = start
+        while low < most:
+            place = min(low + step, most)
+            if ask(place):
+                high = place
+                break
+            low, step = place, 2 * step
+        else:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if ask(middle):
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _next_enough(failed: int, most: int, ask: Callable[[int], bool]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -14,6 +13,7 @@ from sim.causes.cause import CAUSES
 from sim.experiment.comparison import Comparison, GroupValues
 from sim.metrics.registry import BY_NAME
 from sim.report.drawing.all import drawn
+from sim.report.drawing.alone import alone
 from sim.report.drawing.causes import mean_by_cause
 from sim.report.drawing.picture import Panel
 from sim.report.page_inputs import inputs, rejections
@@ -21,16 +21,11 @@ from sim.report.page_method import method
 from sim.report.page_who import gate_rows, who
 from sim.report.paired_text import group_title
 from sim.report.shown import Shown, shown
-from sim.report.verdict import headline, verdict
+from sim.report.verdict import headline, sentences
 from sim.report.voice import Voice, markup, plain
 from sim.report.words import better
 
 _CHANGED: Final = {1: "better", 0: "", -1: "worse"}
-
-
-def write_page(comparison: Comparison, path: Path, code: str = "en") -> None:
-    """Write the page. Raises `OSError` if it cannot be written."""
-    path.write_text(page(comparison, code), encoding="utf-8")
 
 
 def page(
@@ -44,34 +39,50 @@ def page(
     """The page as text, in the language `code`. `files` are the Parquet files in `folder` beside it, and their rows."""
     found = found or shown(comparison)
     voice = markup(code)
-    sentences = verdict(comparison, voice)
     pictures = drawn(found, plain(code))
-    said = headline(comparison, voice)
     anchors = _contents(comparison, voice, course=bool(pictures.course), data=bool(files))
-    return _environment().get_template("page.html").render(
-        comparison=comparison,
-        shown=found,
-        voice=voice,
-        say=voice.say,
-        svg=_svg,
-        css=style("picture.css") + style("page.css"),
-        patterns=style("patterns.svg"),
-        title=plain(code).say("page.title", policies=plain(code).joined([plain(code).name(each) for each in comparison.names])),
-        kicker=_kicker(comparison, voice),
-        headline=said,
-        sentences=sentences if comparison.paired is not None and said != sentences[0] else sentences[1:],
-        contents=anchors,
-        gates=gate_rows(comparison.gates, voice),
-        who=who(found, voice),
-        tables=[_table(comparison, group, voice) for group in comparison.groups],
-        pictures=pictures,
-        cause_table=_cause_table(found, voice),
-        method=method(found, voice),
-        inputs=inputs(comparison, voice),
-        rejections=rejections(comparison, voice),
-        data_folder=folder,
-        data_files=files or {},
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            comparison=comparison,
+            shown=found,
+            voice=voice,
+            say=voice.say,
+            svg=_svg,
+            css=style("picture.css") + style("page.css"),
+            patterns=style("patterns.svg"),
+            title=plain(code).say(
+                "page.title", policies=plain(code).joined([plain(code).name(each) for each in comparison.names])
+            ),
+            kicker=_kicker(comparison, voice),
+            headline=headline(comparison, voice),
+            sentences=sentences(comparison, voice),
+            contents=anchors,
+            gates=gate_rows(comparison.gates, voice),
+            who=who(found, voice),
+            tables=[_table(comparison, group, voice) for group in comparison.groups],
+            pictures=pictures,
+            cause_table=_cause_table(found, voice),
+            method=method(found, voice),
+            inputs=inputs(comparison, voice),
+            rejections=rejections(comparison, voice),
+            data_folder=folder,
+            data_files=files or {},
+        )
     )
+
+
+def picture_file(comparison: Comparison, key: str, code: str = "en") -> str | None:
+    """One picture of the page as an SVG file of its own; None where the page has none of that name."""
+    found = shown(comparison)
+    picture = drawn(found, plain(code)).all.get(key)
+    return None if picture is None else alone(picture, found, style("picture.css"), style("patterns.svg"))
+
+
+def picture_names(comparison: Comparison) -> list[str]:
+    """The pictures that the page of a comparison has."""
+    return list(drawn(shown(comparison), plain()).all)
 
 
 def _environment() -> Environment:
@@ -126,6 +137,8 @@ def _table(comparison: Comparison, group: GroupValues, voice: Voice) -> dict[str
     rows = []
     for name, base in group.values[comparison.baseline].items():
         metric = BY_NAME[name]
+        if all(group.values[policy][name] is None for policy in comparison.names):
+            continue
         best = comparison.best(name, metric.better) if group.kind == "all" else []
         moved = len({group.values[policy][name] for policy in comparison.names}) > 1
         cells = []
@@ -163,5 +176,7 @@ def _cause_table(found: Shown, voice: Voice) -> Markup:
     if not means:
         return Markup()
     template = _environment().get_template("causes.html")
-    text = template.render(comparison=found.comparison, shown=found, voice=voice, say=voice.say, rows=rows, names=list(means))
+    text = template.render(
+        comparison=found.comparison, shown=found, voice=voice, say=voice.say, rows=rows, names=list(means)
+    )
     return Markup(text)  # noqa: S704  # because: the template escapes

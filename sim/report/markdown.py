@@ -76,6 +76,7 @@ def _policies(comparison: Comparison, voice: Voice) -> list[str]:
     sections = []
     for policy, found in comparison.paired.policies.items():
         sections.append(f"### {_escaped(voice.say('who.against', policy=voice.name(policy), base=base))}")
+        sections.append(_escaped(summary_line(comparison.baseline, policy, found, voice)))
         sections += _effects(base, policy, found.metrics, voice)
         worst = [f"- {_escaped(_worst(kind, each, voice))}" for kind, each in found.worst_off.items()]
         sections += ["\n".join(worst)] if worst else []

@@ -18,7 +18,15 @@ def inputs(comparison: Comparison, voice: Voice) -> list[dict[str, Any]]:
         *_more_files(manifest, voice),
         _row(voice.say("inputs.seed"), str(manifest["seed"])),
         *_runs(comparison, voice),
-        _row(voice.say("inputs.made_with"), voice.joined([f"{voice.name(k)} {v}" if not voice.markup else voice.name(f"{k} {v}") for k, v in manifest["versions"].items()])),
+        _row(
+            voice.say("inputs.made_with"),
+            voice.joined(
+                [
+                    f"{voice.name(k)} {v}" if not voice.markup else voice.name(f"{k} {v}")
+                    for k, v in manifest["versions"].items()
+                ]
+            ),
+        ),
     ]
 
 
@@ -33,7 +41,9 @@ def _trace(data: Mapping[str, Any], voice: Voice) -> Iterator[dict[str, Any]]:
     if data["unknown_columns"]:
         yield _row(voice.say("inputs.unknown_columns"), voice.names(data["unknown_columns"]))
     if data["notes"]:
-        yield _row(voice.say("inputs.notes"), voice.joined([voice.told(each) for each in data["notes"]], "list.semicolon"))
+        yield _row(
+            voice.say("inputs.notes"), voice.joined([voice.told(each) for each in data["notes"]], "list.semicolon")
+        )
 
 
 def _fleet(data: Mapping[str, Any], voice: Voice) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sim.experiment.comparison import Comparison
-from sim.report.models import Table, model_lines, model_tables
+from sim.report.models import figures, model_lines, model_tables
 from sim.report.shown import Shown
 from sim.report.voice import Voice
 
@@ -23,7 +23,7 @@ def method(shown: Shown, voice: Voice) -> dict[str, Any]:
         "bounds": bounds(comparison, voice),
         "oracles": _oracles(comparison, voice),
         "models": model_lines(comparison, voice),
-        "model_tables": tables_with_rows(model_tables(comparison, voice)),
+        "model_tables": model_tables(figures(comparison), voice),
         "deployment": {name: voice.told(run.manifest["semantics"].get(DEPLOYMENT, "")) for name, run in runs.items()},
         "semantics": _semantics(comparison, voice),
         "states": [list(_states(run.manifest, voice)) for run in runs.values()],
@@ -31,11 +31,6 @@ def method(shown: Shown, voice: Voice) -> dict[str, Any]:
         "warnings": _warnings(comparison, voice),
         "findings": [finding_words(each, voice) for each in _findings(comparison)],
     }
-
-
-def tables_with_rows(tables: list[Table]) -> list[Table]:
-    """Those that have something to say."""
-    return [each for each in tables if each.rows]
 
 
 def evidence(comparison: Comparison, voice: Voice) -> list[str]:
@@ -80,7 +75,7 @@ def bounds(comparison: Comparison, voice: Voice) -> dict[str, Any]:
     lines = [
         voice.sentence(*clauses),
         voice.sentence(oracle),
-        voice.sentence(voice.told(data["mean_completion_because"])),
+        voice.sentence(voice.say("method.bound_because", told=voice.told(data["mean_completion_because"]))),
     ]
     return {"lines": lines, "rows": [_distance(each, voice) for each in data["policies"]]}
 

@@ -9,11 +9,11 @@ from sim.experiment.effects import Effect, PolicyEffects
 from sim.gates.judge import GateResult
 from sim.metrics.registry import BY_NAME
 from sim.report.movers import Mover
-from sim.report.paired_text import gate_words, group_title, group_words, quantity_title
+from sim.report.paired_text import gate_words, group_title, group_words, quantity_title, summary_line
 from sim.report.shown import Shown
 from sim.report.voice import Voice
 
-GROUPS_SHOWN: Final = 60
+GROUPS_SHOWN: Final = 40
 """Rows of the table of groups; the Parquet file has all."""
 
 LISTED: Final = 3
@@ -51,6 +51,7 @@ def _policy(shown: Shown, policy: str, effects: PolicyEffects | None, voice: Voi
     left_out = len(groups) - GROUPS_SHOWN
     return {
         "policy": policy,
+        "summary": summary_line(shown.comparison.baseline, policy, effects, voice) if effects else "",
         "counts": _counts(shown, policy, voice),
         "worst": [_worst(kind, each, voice) for kind, each in (effects.worst_off if effects else {}).items()],
         "losers": [_told(each, voice) for each in losers[:LISTED]],

@@ -43,14 +43,26 @@ def paired_lines(comparison: Comparison) -> list[str]:
     return [*lines, *([""] if gates else []), *gates]
 
 
-def summary_line(baseline: str, policy: str, found: PolicyEffects) -> str:
-    """`easy against fifo: better in wait.mean and 3 more; worse in none; ...`: the verdicts in one sentence."""
+def summary_line(baseline: str, policy: str, found: PolicyEffects, voice: Voice | None = None) -> str:
+    """`easy against fifo: worse in none; better in wait.mean, wait.p95; ...`: the verdicts in one sentence."""
+    spoken = voice or plain()
     told = []
     for verdict in ("worse", "better", "no worse", "undecided"):
-        names = [each.quantity + (f" of {each.name}" if each.name else "") for each in found.metrics if each.verdict == verdict]
+        names = [_of_some(each, voice) for each in found.metrics if each.verdict == verdict]
         if names or verdict in ("worse", "better"):
-            told.append(f"{verdict} in {', '.join(names) or 'none'}")
-    return f"{policy} against {baseline}: {'; '.join(told)}."
+            listed = spoken.joined(names) if names else spoken.say("method.none")
+            told.append(spoken.say("who.summary_part", verdict=spoken.say(f"outcome.{verdict}"), names=listed))
+    said = spoken.joined(told, "list.semicolon")
+    return spoken.say("who.summary", policy=spoken.name(policy), base=spoken.name(baseline), told=said)
+
+
+def _of_some(effect: Effect, voice: Voice | None) -> str:
+    if voice is None:
+        return effect.quantity + (f" of {effect.name}" if effect.name else "")
+    title = quantity_title(effect, voice)
+    if effect.kind == "all":
+        return title
+    return voice.say("groups.effect", metric=title, group=group_words(effect.kind, effect.name, voice))
 
 
 def evidence_lines(evidence: Evidence, voice: Voice | None = None) -> list[str]:
@@ -84,7 +96,13 @@ def effect_row(effect: Effect, voice: Voice | None = None) -> list[str]:
     needed = f" ({spoken.say('who.decide', n=effect.blocks_needed)})" if effect.blocks_needed else ""
     both = [spoken.value(metric, each) for each in (effect.baseline, effect.value)]
     verdict = spoken.say(f"outcome.{effect.verdict}") + needed
-    return [name, *both, spoken.interval(metric, effect.difference), spoken.margin(effect.margin, metric.unit), verdict]
+    return [
+        name,
+        *both,
+        spoken.interval(metric, effect.difference),
+        spoken.margin(effect.margin, metric.unit),
+        verdict,
+    ]
 
 
 def quantity_title(effect: Effect, voice: Voice) -> str:

@@ -91,7 +91,11 @@ def shown(comparison: Comparison) -> Shown:
         timed = {}
     rows = _rows(comparison)
     heat_edges = np.linspace(edges[0], edges[-1], COLUMNS + 1) if len(edges) else edges
-    found = {} if is_fill else {name: movers(runs[name], runs[comparison.baseline], counted) for name in comparison.others}
+    found = (
+        {}
+        if is_fill
+        else {name: movers(runs[name], runs[comparison.baseline], counted) for name in comparison.others}
+    )
     return Shown(
         comparison=comparison,
         counted=counted,

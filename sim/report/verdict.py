@@ -25,15 +25,47 @@ def verdict(comparison: Comparison, voice: Voice | None = None) -> list[str]:
 
 
 def headline(comparison: Comparison, voice: Voice) -> str:
-    """The verdict in one sentence: the first of `verdict`, and how sure it is."""
+    """The verdict in one sentence: what the gates say where there are any, else who wins, and how sure that is."""
+    if comparison.gates:
+        return voice.sentence(*_gates(comparison, voice))
+    return _first(comparison, voice)
+
+
+def sentences(comparison: Comparison, voice: Voice) -> list[str]:
+    """What there is to say below the headline."""
+    rest = verdict(comparison, voice)[1:]
+    return [_first(comparison, voice), *rest] if comparison.gates else rest
+
+
+def _first(comparison: Comparison, voice: Voice) -> str:
+    """The first sentence of `verdict`, with how sure it is."""
     broken = _broken(comparison, voice)
     if broken or not comparison.others:
         return (broken or verdict(comparison, voice))[0]
     first = headlines(comparison)[0]
     said = _winner_clauses(comparison, first, voice)
-    if not said:
-        return verdict(comparison, voice)[0]
-    return voice.sentence(*said, _sureness(comparison, first, voice))
+    return voice.sentence(*said, _sureness(comparison, first, voice)) if said else verdict(comparison, voice)[0]
+
+
+def _gates(comparison: Comparison, voice: Voice) -> list[str]:
+    """Clauses: who fails, who is undecided, who keeps every gate."""
+    by_policy: dict[str, list[str]] = {}
+    for each in comparison.gates:
+        by_policy.setdefault(each.policy, []).append(each.outcome)
+    said: dict[str, list[str]] = {"fail": [], "undecided": []}
+    for policy, outcomes in by_policy.items():
+        failed, undecided = outcomes.count("fail"), outcomes.count("undecided")
+        name = voice.name(policy)
+        if failed and undecided:
+            counts = {"total": len(outcomes), "failed": failed, "undecided": undecided}
+            said["fail"].append(voice.say("gates.fail_and_open", policy=name, **counts))
+        elif failed:
+            said["fail"].append(voice.say("gates.fail", n=len(outcomes), policy=name, failed=failed))
+        elif undecided:
+            said["undecided"].append(voice.say("gates.open", n=len(outcomes), policy=name, undecided=undecided))
+    keep = [policy for policy, outcomes in by_policy.items() if set(outcomes) == {"pass"}]
+    kept = [voice.say("gates.keep", n=len(keep), policies=voice.names(keep))] if keep else []
+    return [*said["fail"], *said["undecided"], *kept]
 
 
 def headlines(comparison: Comparison) -> tuple[str, ...]:
@@ -155,7 +187,9 @@ def _costs(comparison: Comparison, voice: Voice) -> list[str]:
                 share=voice.share(shift.longer / shift.compared, 0),
                 base=voice.name(comparison.baseline),
             )
-            job = voice.say("verdict.worst_job", job=voice.name(worst["job_id"]), time=voice.duration(worst["longer_ms"]))
+            job = voice.say(
+                "verdict.worst_job", job=voice.name(worst["job_id"]), time=voice.duration(worst["longer_ms"])
+            )
             said.append(voice.sentence(longer, job))
     return said
 

@@ -72,7 +72,7 @@ class Voice:
     def joined(self, parts: Sequence[str], key: str = "list.comma") -> str:
         """Parts with what the language puts between them."""
         between = self.language.message(key)
-        return Markup(escape(between)).join(parts) if self.markup else between.join(parts)
+        return escape(between).join(parts) if self.markup else between.join(parts)
 
     def sentence(self, *clauses: str) -> str:
         """Clauses one after the other, and the full stop."""
@@ -88,8 +88,8 @@ class Voice:
         if found is not None:
             key, places = found
             return self.say(key, **{place: self._place(place, value) for place, value in places.items()})
-        parts = text.split("; ")
-        if len(parts) > 1 and all(map(recognised, parts)):
+        parts = _recognised_parts(text)
+        if parts:
             return self.joined([self.told(each) for each in parts], "list.semicolon")
         return self._as_written(text, foreign=True)
 
@@ -110,7 +110,7 @@ class Voice:
 
     def _time(self, text: str) -> str:
         try:
-            return self.duration(parse_duration(text.replace(" ", "")))
+            return self.round_duration(parse_duration(text.replace(" ", "")))
         except ValueError:
             return self.name(text)
 
@@ -189,7 +189,9 @@ class Voice:
         """`+12 %`, `-0.3 %`, `x 7.2`: above a tripling the factor says more."""
         if ratio > 2:
             return self.say("figure.times", amount=f"{ratio + 1:,.1f}")
-        return self.say("figure.percent", amount=f"{ratio * 100:+.0f}" if abs(ratio) >= 0.0995 else f"{ratio * 100:+.1f}")
+        return self.say(
+            "figure.percent", amount=f"{ratio * 100:+.0f}" if abs(ratio) >= 0.0995 else f"{ratio * 100:+.1f}"
+        )
 
     def signed(self, metric: Metric, amount: float) -> str:
         """A change with its sign; shares in points."""
@@ -220,7 +222,10 @@ class Voice:
         if found.absolute is not None:
             sign = "-" if found.absolute < 0 else "+"
             amount = abs(found.absolute)
-            of_unit = {"ms": self.round_duration(amount), "share": self.say("figure.points", amount=self.plain(amount * 100))}
+            of_unit = {
+                "ms": self.round_duration(amount),
+                "share": self.say("figure.points", amount=self.plain(amount * 100)),
+            }
             said.append(f"{sign}{of_unit.get(unit, self.plain(amount))}")
         return said[0] if len(said) == 1 else self.say("figure.margin_or", one=said[0], other=said[1])
 
@@ -232,7 +237,24 @@ class Voice:
 
     def known(self, key: str, otherwise: str) -> str:
         """The message of a key, or a text where the catalogue has none: something that was added to another room."""
-        return self.say(key) if self.language.has(key) else self._as_written(otherwise, foreign=self.language.code != "en")
+        return (
+            self.say(key)
+            if self.language.has(key)
+            else self._as_written(otherwise, foreign=self.language.code != "en")
+        )
+
+
+def _recognised_parts(text: str) -> list[str]:
+    """The sentences of the house of which a text is put together with semicolons; none if one of them is not known."""
+    if recognised(text):
+        return [text]
+    pieces = text.split("; ")
+    for count in range(len(pieces) - 1, 0, -1):
+        head = "; ".join(pieces[:count])
+        rest = _recognised_parts("; ".join(pieces[count:])) if recognised(head) else []
+        if rest:
+            return [head, *rest]
+    return []
 
 
 @cache

@@ -104,6 +104,13 @@ class ClusterMachine(RuleBasedStateMachine):
                 found[unit + REST if held else unit] = set(sorted(wait)[: max(size - staying, 1)])
         return found
 
+    def may_go(self, uids, name: str) -> bool:
+        """Not cordoned, and with devices if they ask for some."""
+        node = self.nodes[name]
+        return not node["spec"].get("unschedulable") and (
+            GPU in node["status"]["allocatable"] or not any(map(self.gpus, uids))
+        )
+
     def is_leaving(self, uid: str) -> bool:
         return "deletionTimestamp" in self.said[uid]["metadata"]
 
@@ -115,11 +122,27 @@ class ClusterMachine(RuleBasedStateMachine):
 
     # -- what happens --------------------------------------------------------------------------------------------
 
-    @rule(name=st.sampled_from(NAMES), gpus=st.sampled_from([0, 3, 4, 4]), zone=st.sampled_from("ab"))
-    def node_comes_or_changes(self, name, gpus, zone):
-        item = node(name, gpus, cpu="16", pods="6", labels={"topology.kubernetes.io/zone": zone})
+    @rule(
+        name=st.sampled_from(NAMES),
+        gpus=st.sampled_from([0, 3, 4, 4]),
+        zone=st.sampled_from("ab"),
+        cordon=st.booleans(),
+    )
+    def node_comes_or_changes(self, name, gpus, zone, cordon=False):
+        item = node(
+            name, gpus, cpu="16", pods="6", labels={"topology.kubernetes.io/zone": zone}, unschedulable=cordon
+        )
         self.nodes[name] = item
         self.cluster.set_node(item)
+
+    @rule(at=PICK, label=st.sampled_from("xy"))
+    def node_is_labelled_or_cordoned(self, at, label):
+        name = pick(self.nodes, at)
+        if name is not None:
+            item = self.nodes[name]
+            metadata = {**item["metadata"], "labels": {**item["metadata"]["labels"], "label": label}}
+            self.nodes[name] = {**item, "metadata": metadata, "spec": {"unschedulable": label == "y"}}
+            self.cluster.set_node(self.nodes[name])
 
     @rule(name=st.sampled_from(NAMES))
     def node_goes(self, name):
@@ -324,6 +347,8 @@ class ClusterMachine(RuleBasedStateMachine):
         for job_id, uids in waiting.items():
             assert {each.uid for each in self.cluster.pods_of(job_id)} == uids
             request = self.cluster.pending.get(job_id).request
+            open_ = [n for n, s in enumerate(self.cluster.nodes.topology.nodes) if self.may_go(uids, s.name)]
+            assert request.eligible == sum(1 << number for number in open_)
             assert request.devices == sum(map(self.gpus, uids))
 
     def every_running_pod_is_in_one_job(self):
@@ -412,6 +437,7 @@ STEPS = [
     *[("pod_comes", {**COMES, "bound": of(*[None] * 12, *NAMES), "scheduler": of(*[MINE] * 8, "other")})] * 6,
     ("node_comes_or_changes", {"name": of(*NAMES), "gpus": of(0, 3, 4, 4), "zone": of("a", "b")}),
     ("node_goes", {"name": of(*NAMES)}),
+    ("node_is_labelled_or_cordoned", {**ANY, "label": of("x", "y")}),
     *[("everything_starts", {}), ("job_starts", ANY), ("binding_fails", ANY), ("job_is_preempted", ANY)] * 2,
     *[("pod_is_bound", {**ANY, "elsewhere": of(*[None] * 12, *NAMES)})] * 2,
     *[(name, ANY) for name in ("pod_is_deleted", "pod_ends", "pod_is_asked_to_leave", "pod_is_told_again")],

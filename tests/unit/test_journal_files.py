@@ -189,8 +189,11 @@ from kube_objects import added, pod_object
 from policies.serving.journal import Journal, Limits
 
 journal = Journal.open(sys.argv[1], driver="extender", policy="fifo", limits=Limits(file_ms=700))
-print("ready", flush=True)
+said = False
 for number in range(10**9):
+    if not said and journal.path is not None and journal.path.stat().st_size > 20_000:
+        said = True
+        print("ready", flush=True)
     journal.event(1000 + number, added(pod_object(f"p{number % 50}", metadata={"uid": str(number % 50)})))
     journal.decision(1000 + number, {"verb": "bind", "number": number})
 """

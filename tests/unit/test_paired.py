@@ -209,7 +209,7 @@ def test_a_fill_has_no_time_and_no_pairs(tmp_path):
 
 def test_files_that_machines_read(ten_days, tmp_path):
     write_reports(ten_days, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.html", "report.md"]
+    assert {path.name for path in tmp_path.iterdir()} >= {"junit.xml", "report.html", "report.md"}
     suite = ET.fromstring((tmp_path / "junit.xml").read_text()).find("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
     assert [case.find("failure") is not None for case in suite.findall("testcase")] == [False, True, False]

@@ -10,6 +10,7 @@ from paired_days import days
 
 from sim.cli import main
 from sim.experiment.plan import Plan, plan_of
+from sim.experiment.prepare import prepare_all
 from sim.experiment.scenario import Scenario, make_scenario, read_scenario
 from sim.experiment.schema import gates_schema, scenario_schema
 from sim.experiment.shake import Shake
@@ -203,3 +204,13 @@ def test_a_baseline_from_elsewhere_on_the_command_line(tmp_path, monkeypatch, ca
         main(["compare", *inputs, "--policies", "fifo", "--baseline-run", "x", "--baseline-ref", "y", "--out", "o2"])
     assert stopped.value.code == 2
     assert "exclude each other" in capsys.readouterr().err
+
+
+def test_the_same_trace_twice_is_no_evidence(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(JOBS)
+    data = {"traces": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), str(tmp_path / "c.csv")], "cluster": "1x8"}
+    with pytest.raises(InputError) as caught:
+        prepare_all(make_scenario(data, source="test"), ["fifo"])
+    assert "b.csv has the same content as" in str(caught.value)
+    assert "c.csv: No such file" in str(caught.value)

@@ -8,7 +8,7 @@ from sim.report.drawing.plot import Anchor, Plot
 from sim.report.drawing.scales import Tick
 from sim.report.names import width
 
-LETTER_PX = 6.2
+LETTER_PX = 7.0
 """Width of a digit or a Latin letter, about."""
 
 

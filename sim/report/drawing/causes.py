@@ -33,7 +33,12 @@ def causes(shown: Shown, voice: Voice) -> Picture | None:
     told = []
     for number, (policy, parts) in enumerate(means.items()):
         high = 1 - number / len(means)
-        label = f"{shown.letter(policy)}  {short(policy, 34)}  {voice.duration(sum(parts.values()))}"
+        label = voice.say(
+            "causes.row",
+            letter=shown.letter(policy),
+            name=short(policy, 34),
+            time=voice.duration(sum(parts.values())),
+        )
         plot.text(0, high, label, "strong", dx=-10, dy=15, whole=policy)
         before = 0.0
         for cause, mean in parts.items():
@@ -48,7 +53,7 @@ def causes(shown: Shown, voice: Voice) -> Picture | None:
         told.append(voice.say("alt.row", label=voice.name(policy), marks=voice.joined(said, "list.comma")))
     return Picture(
         key="causes",
-        title=voice.for_page.say("picture.causes.title"),
+        title=voice.say("picture.causes.title"),
         caption=voice.for_page.say("picture.causes.caption"),
         panels=[Panel(plot, voice.joined(told, "list.semicolon"))],
         keys=tuple(Key(f"cause {cause}", voice.known(f"cause.{cause}", cause)) for cause in CAUSES),
@@ -59,7 +64,8 @@ def mean_by_cause(shown: Shown) -> dict[str, dict[str, float]]:
     """Policy -> cause -> milliseconds, mean over the jobs that started, waiting after preemptions included."""
     return {
         policy: {
-            cause: (found["wait_ms"][cause] + found["wait_again_ms"][cause]) / max(found["jobs"], 1) for cause in CAUSES
+            cause: (found["wait_ms"][cause] + found["wait_again_ms"][cause]) / max(found["jobs"], 1)
+            for cause in CAUSES
         }
         for policy, found in totals_by_policy(shown.comparison.runs).items()
     }

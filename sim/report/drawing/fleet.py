@@ -15,7 +15,7 @@ from sim.report.voice import Voice
 LEVELS = 5
 """Shades; what is emptier than a half percent has none."""
 
-LABEL_COLUMNS = 13
+LABEL_COLUMNS = 15
 
 
 def heat(shown: Shown, voice: Voice) -> Picture | None:
@@ -29,7 +29,7 @@ def heat(shown: Shown, voice: Voice) -> Picture | None:
     for number, (policy, shares) in enumerate(shown.heat.items()):
         last = number == len(shown.heat) - 1
         tall = max(len(rows.name) * 4, 12 * len(groups), 30)
-        plot = Plot(height=tall, left=94, right=12, above=4, below=40 if last else 6)
+        plot = Plot(height=tall, left=106, right=12, above=4, below=40 if last else 6)
         plot.cells(np.where(shares < 0.005, 0, np.ceil(shares * LEVELS - 1e-9)).astype(np.int64), "heat")
         across(plot, ticks, title, labelled=last)
         for name, first, end in groups:
@@ -49,7 +49,7 @@ def heat(shown: Shown, voice: Voice) -> Picture | None:
     ]
     return Picture(
         key="heat",
-        title=voice.for_page.say("picture.heat.title"),
+        title=voice.say("picture.heat.title"),
         caption=voice.for_page.say("picture.heat.caption", rows=_rows_words(rows, voice.for_page)),
         panels=panels,
         keys=tuple(keys),

@@ -17,7 +17,10 @@ from sim.report.shown import Shown
 from sim.report.voice import Voice
 
 GROUPS_MAX: Final = 10
-"""Of a kind that are drawn: those that change most, the worst-off among them."""
+"""Of a kind that are drawn."""
+
+BEST_OFF: Final = 3
+"""Of these the last, who win most; the others are those who lose most."""
 
 LINE_PX: Final = 17
 
@@ -55,12 +58,12 @@ def effects(shown: Shown, voice: Voice) -> Picture | None:
     if not rows:
         return None
     base = voice.for_page.name(shown.comparison.baseline)
-    plot = _forest(shown, rows, lambda part: voice.say("figure.percent", amount=f"{part * 100:+.0f}"), _percent_ticks)
+    plot = _forest(shown, rows, lambda part: voice.say("figure.percent", amount=_with_sign(part * 100)), floor=-1.0)
     return Picture(
         key="effects",
-        title=voice.for_page.say("picture.effects.title", base=base),
+        title=voice.say("picture.effects.title", base=voice.name(shown.comparison.baseline)),
         caption=voice.for_page.say("picture.effects.caption", base=base),
-        panels=[Panel(plot, _alt(rows, voice, lambda part: voice.percent(part)))],
+        panels=[Panel(plot, _alt(rows, voice, voice.percent))],
         policies=tuple(found),
     )
 
@@ -74,23 +77,32 @@ def groups(shown: Shown, voice: Voice, kind: str) -> Picture | None:
         jobs[name] = count
     if len(by_group) < 2:
         return None
-    names = sorted(by_group, key=lambda name: -max(abs(mark.value) for mark in by_group[name]))[:GROUPS_MAX]
-    names.sort(key=lambda name: -max(mark.value for mark in by_group[name]))
+    names = sorted(by_group, key=lambda name: (-max(mark.value for mark in by_group[name]), name))
+    if len(names) > GROUPS_MAX:
+        names = [*names[: GROUPS_MAX - BEST_OFF], *names[-BEST_OFF:]]
     rows = [
-        Row(voice.say("groups.row", name=short(group_title(kind, name, voice), 34), n=jobs[name]), name, by_group[name])
+        Row(
+            voice.say("groups.row", name=short(group_title(kind, name, voice), 34), n=jobs[name]),
+            name,
+            by_group[name],
+        )
         for name in names
     ]
     largest = max(abs(mark.value) for row in rows for mark in row.marks)
     unit, length = next((each for each in UNITS if largest >= 2 * each[1]), UNITS[-1])
     scaled = [row._replace(marks=[_scaled(mark, length) for mark in row.marks]) for row in rows]
-    plot = _forest(shown, scaled, lambda value: f"{value:+g}" if value else "0", _linear_ticks)
+    plot = _forest(shown, scaled, _with_sign)
     plot.text(1, 0, voice.say(f"axis.change.{unit}"), "axis", anchor="end", dy=31)
     base = voice.for_page.name(shown.comparison.baseline)
     return Picture(
         key=f"by_{kind}",
-        title=voice.for_page.say(f"picture.by_{kind}.title"),
+        title=voice.say(f"picture.by_{kind}.title"),
         caption=voice.for_page.say("picture.groups.caption", base=base)
-        + (voice.for_page.say("picture.groups.left_out", n=len(by_group) - len(names)) if len(by_group) > len(names) else ""),
+        + (
+            voice.for_page.say("picture.groups.left_out", n=len(by_group) - len(names))
+            if len(by_group) > len(names)
+            else ""
+        ),
         panels=[Panel(plot, _alt(rows, voice, voice.duration))],
         policies=tuple(shown.comparison.others),
     )
@@ -135,17 +147,15 @@ def _scaled(mark: Mark, length: float) -> Mark:
     return Mark(mark.policy, mark.value / length, *ends)
 
 
-def _forest(
-    shown: Shown, rows: Sequence[Row], text: Callable[[float], str], ticks: Callable[[float, float], list[float]]
-) -> Plot:
-    low, high = _range(rows)
+def _forest(shown: Shown, rows: Sequence[Row], text: Callable[[float], str], *, floor: float = -math.inf) -> Plot:
+    low, high = _range(rows, floor)
     tall = sum(22 + LINE_PX * len(row.marks) for row in rows)
     plot = Plot(height=tall, left=14, right=14, above=4, below=40)
 
     def at(value: float) -> float:
         return (value - low) / (high - low)
 
-    marks = ticks(low, high)
+    marks = [0.0 if math.isclose(each, 0, abs_tol=1e-12) else each for each in linear(low, high, 7)]
     across(plot, [Tick(at(v), text(v), minor=n % 2 != marks.index(0.0) % 2) for n, v in enumerate(marks)])
     plot.line((at(0), 0), (at(0), 1), "zero")
     dy = 0.0
@@ -170,24 +180,20 @@ def _draw(plot: Plot, shown: Shown, mark: Mark, at: Callable[[float], float], dy
     plot.dot(at(mark.value), 1, css + open_, shown.letter(mark.policy), dy=dy)
 
 
-def _range(rows: Sequence[Row]) -> tuple[float, float]:
-    """Around all figures and zero; intervals that reach much further are cut, and end in an arrow."""
+def _range(rows: Sequence[Row], floor: float) -> tuple[float, float]:
+    """Around all figures and zero; intervals that reach much further, or below the floor, are cut, and end in an arrow."""
     values = [mark.value for row in rows for mark in row.marks]
     largest = max(map(abs, values)) or 1.0
     lows = [mark.low for row in rows for mark in row.marks if mark.low is not None]
     highs = [mark.high for row in rows for mark in row.marks if mark.high is not None]
-    low = max(min([*lows, *values, 0.0]), min(*values, 0.0) - largest)
+    low = max(min([*lows, *values, 0.0]), min(*values, 0.0) - largest, floor)
     high = min(max([*highs, *values, 0.0]), max(*values, 0.0) + largest)
     room = 0.04 * (high - low)
     return low - room, high + room
 
 
-def _linear_ticks(low: float, high: float) -> list[float]:
-    return [0.0 if math.isclose(each, 0, abs_tol=1e-12) else each for each in linear(low, high, 7)]
-
-
-def _percent_ticks(low: float, high: float) -> list[float]:
-    return _linear_ticks(low, high)
+def _with_sign(value: float) -> str:
+    return f"{value:+g}" if value else "0"
 
 
 def _alt(rows: Sequence[Row], voice: Voice, text: Callable[[float], str]) -> str:

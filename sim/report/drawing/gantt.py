@@ -6,7 +6,8 @@ from sim.report.drawing.axes import across
 from sim.report.drawing.picture import Key, Panel, Picture
 from sim.report.drawing.plot import Plot, short
 from sim.report.drawing.scales import time_ticks
-from sim.report.movers import Phase, span
+from sim.report.movers import span
+from sim.report.page_who import devices
 from sim.report.shown import Shown, Told
 from sim.report.voice import Voice
 
@@ -26,7 +27,7 @@ def gantt(shown: Shown, voice: Voice) -> Picture | None:
     keys = (Key("waiting", voice.say("legend.waiting")), Key("running s0", voice.say("legend.running")))
     return Picture(
         key="movers",
-        title=voice.for_page.say("picture.movers.title"),
+        title=voice.say("picture.movers.title"),
         caption=voice.for_page.say("picture.movers.caption", base=voice.for_page.name(shown.comparison.baseline)),
         panels=panels,
         keys=keys,
@@ -51,16 +52,12 @@ def _panel(shown: Shown, voice: Voice, policy: str, stories: list[Told]) -> Plot
         for phases, name, dy in series:
             plot.text(0, top, shown.letter(name), "tick", anchor="end", dx=-5, dy=dy + 8)
             for phase in phases:
-                _bar(plot, phase, first, long, top, dy, f"s{shown.series(name) % 8}")
+                x = ((phase.from_ms - first) / long, (phase.until_ms - first) / long)
+                if phase.kind == "runs":
+                    plot.bar(x, top, f"running s{shown.series(name) % 8}", dy=dy, tall=9)
+                else:
+                    plot.bar(x, top, "waiting", dy=dy + 2, tall=5)
     return plot
-
-
-def _bar(plot: Plot, phase: Phase, first: int, long: int, top: float, dy: float, series: str) -> None:
-    x = ((phase.from_ms - first) / long, (phase.until_ms - first) / long)
-    if phase.kind == "runs":
-        plot.bar(x, top, f"running {series}", dy=dy, tall=9)
-    else:
-        plot.bar(x, top, "waiting", dy=dy + 2, tall=5)
 
 
 def _label(voice: Voice, story: Told) -> str:
@@ -68,7 +65,7 @@ def _label(voice: Voice, story: Told) -> str:
     return voice.say(
         "gantt.loses" if job.loses else "gantt.wins",
         job=short(job.job_id, NAME_COLUMNS),
-        devices=voice.plain(job.devices),
+        devices=devices(job.devices, voice),
         before=voice.duration(job.baseline_wait_ms),
         now=voice.duration(job.wait_ms),
     )

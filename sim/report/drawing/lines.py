@@ -36,11 +36,11 @@ def waits(shown: Shown, voice: Voice) -> Picture | None:
     curves = [(scale.at(each.wait_ms), each.share) for each in found.values()]
     for policy, (x, y) in zip(found, curves, strict=True):
         plot.curve(x, y, style(shown, policy))
-    for policy, (x, y) in zip(found, label_places(curves), strict=True):
-        plot.dot(x, y, style(shown, policy), shown.letter(policy))
+    for policy, at in zip(found, label_places(curves), strict=True):
+        plot.dot(*at, f"s{shown.series(policy) % 8}", shown.letter(policy))
     return Picture(
         key="waits",
-        title=voice.for_page.say("picture.waits.title"),
+        title=voice.say("picture.waits.title"),
         caption=voice.for_page.say("picture.waits.caption"),
         panels=[Panel(plot, _waits_alt(shown, voice))],
         policies=tuple(found),
@@ -80,7 +80,7 @@ def over_time(shown: Shown, voice: Voice, key: str, pick: Pick, *, limit: float 
     found = {name: values for name, each in shown.over_time.items() if (values := pick(each)) is not None}
     if not found or not any(values.any() for values in found.values()):
         return None
-    top = max(max(float(values.max()) for values in found.values()), limit or 0) * 1.06
+    top = max(limit or 0.0, *(float(values.max()) for values in found.values())) * 1.06
     ticks = [Tick(value / top, voice.plain(value)) for value in linear(0, top, 3)]
     ticks_x, title_x = time_ticks(float(shown.edges[-1] - shown.edges[0]), voice)
     x, _ = steps((shown.edges - shown.edges[0]) / (shown.edges[-1] - shown.edges[0]), shown.edges[1:])
@@ -98,11 +98,16 @@ def over_time(shown: Shown, voice: Voice, key: str, pick: Pick, *, limit: float 
         if limit is not None:
             plot.line((0, limit / top), (1, limit / top), "limit")
         alt = voice.say(
-            f"alt.{key}", mean=voice.plain(round(float(values.mean()), 1)), most=voice.plain(round(float(values.max()), 1))
+            f"alt.{key}",
+            mean=voice.plain(round(float(values.mean()), 1)),
+            most=voice.plain(round(float(values.max()), 1)),
         )
         panels.append(Panel(plot, alt, policy))
     return Picture(
-        key=key, title=voice.for_page.say(f"picture.{key}.title"), caption=voice.for_page.say(f"picture.{key}.caption"), panels=panels
+        key=key,
+        title=voice.say(f"picture.{key}.title"),
+        caption=voice.for_page.say(f"picture.{key}.caption"),
+        panels=panels,
     )
 
 
@@ -122,15 +127,15 @@ def fill(shown: Shown, voice: Voice) -> Picture | None:
     for (policy, each), (x, y) in zip(curves.items(), lines, strict=True):
         plot.curve(x, y, style(shown, policy))
         plot.curve(x, each.fragmented, f"s{shown.series(policy) % 8} d2 thin")
-    for policy, (x, y) in zip(curves, label_places(lines), strict=True):
-        plot.dot(x, y, style(shown, policy), shown.letter(policy))
+    for policy, at in zip(curves, label_places(lines), strict=True):
+        plot.dot(*at, f"s{shown.series(policy) % 8}", shown.letter(policy))
     told = [
         voice.say("alt.fill", policy=voice.name(name), share=voice.share(float(each.allocated[-1])))
         for name, each in curves.items()
     ]
     return Picture(
         key="fill",
-        title=voice.for_page.say("picture.fill.title"),
+        title=voice.say("picture.fill.title"),
         caption=voice.for_page.say("picture.fill.caption"),
         panels=[Panel(plot, voice.joined(told, "list.semicolon"))],
         policies=tuple(curves),

@@ -30,7 +30,9 @@ class Picture(NamedTuple):
     key: str
     """Its anchor, and the name of its Parquet file."""
     title: str
+    """Plain text."""
     caption: str
+    """Markup."""
     panels: list[Panel]
     policies: tuple[str, ...] = ()
     """Those that the legend names; none where each panel has its own."""

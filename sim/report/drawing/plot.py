@@ -119,22 +119,21 @@ class Plot:
         self._settle()
         padding = f"{self.above}px {self.right}px {self.below}px {self.left}px"
         return (
-            f'<svg class="plot" role="img" aria-labelledby="{key}" style="height:{self._whole}px;padding:{padding}">'
+            f'<svg class="plot" role="img" aria-labelledby="{key}" style="height:{self.tall}px;padding:{padding}">'
             f'<title id="{key}">{escape(alt)}</title>{"".join(self._parts)}</svg>'
         )
 
-    def alone(self, width: int, head: str) -> str:
-        """A file of its own, `head` inside; it needs the style sheet in it."""
+    def inside(self, width: int, top: int) -> str:
+        """The same as a part of a picture of that width, from `top` pixels on."""
         self._settle()
-        across, tall = width - self.left - self.right, self.height
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {width} {self._whole}" role="img">{head}'
-            f'<svg x="{self.left}" y="{self.above}" width="{across}" height="{tall}" overflow="visible">'
-            f"{''.join(self._parts)}</svg></svg>\n"
+            f'<svg x="{self.left}" y="{top + self.above}" width="{width - self.left - self.right}" height="{self.height}"'
+            f' overflow="visible">{"".join(self._parts)}</svg>'
         )
 
     @property
-    def _whole(self) -> int:
+    def tall(self) -> int:
+        """Pixels from the upper to the lower edge."""
         return self.height + self.above + self.below
 
     def _inside(self, path: str) -> None:
@@ -173,7 +172,9 @@ def polyline(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     return "".join(said)
 
 
-def steps(edges: Sequence[float] | NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def steps(
+    edges: Sequence[float] | NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
     """The points of a step function that has a value between each two edges."""
     x = np.repeat(np.asarray(edges, dtype=np.float64), 2)[1:-1]
     return x, np.repeat(values, 2)

@@ -13,7 +13,18 @@ from sim.report.voice import Voice
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 
-WAITS_MS: Final = (1000, 10_000, 60_000, 600_000, HOUR_MS, 10 * HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS, 365 * DAY_MS)
+WAITS_MS: Final = (
+    1000,
+    10_000,
+    60_000,
+    600_000,
+    HOUR_MS,
+    10 * HOUR_MS,
+    DAY_MS,
+    7 * DAY_MS,
+    30 * DAY_MS,
+    365 * DAY_MS,
+)
 
 
 class Tick(NamedTuple):
@@ -71,7 +82,7 @@ class LogWaits(NamedTuple):
             Tick(
                 float(self.at(np.array([float(tick)]))[0]),
                 ("≤ " if tick == WAITS_MS[0] else "") + voice.round_duration(tick),
-                minor=tick in WAITS_MS[1::2] and tick not in (HOUR_MS * 10,),
+                minor=tick in WAITS_MS[1::2],
             )
             for tick in inside
         ]
