@@ -129,27 +129,38 @@ class RealCluster:
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
         tokens.touch(mode=0o600)
         tokens.write_text(f"{self._token},admin,admin,system:masters\n")
+        self.start_api_server()
+        self._write_kubeconfig()
+
+    def start_api_server(self) -> None:
+        """Also again, after `end_api_server`."""
         self.processes.start(
             "kube-apiserver",
             [
                 os.environ["KUBE_APISERVER"],
-                f"--etcd-servers={url}",
+                f"--etcd-servers=http://127.0.0.1:{self._etcd}",
                 "--bind-address=127.0.0.1",
                 "--advertise-address=127.0.0.1",
                 f"--secure-port={self._api}",
                 f"--cert-dir={self.folder / 'certs'}",
                 "--service-cluster-ip-range=10.0.0.0/24",
                 "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-key-file={key}",
-                f"--service-account-signing-key-file={key}",
+                f"--service-account-key-file={self.folder / 'sa.key'}",
+                f"--service-account-signing-key-file={self.folder / 'sa.key'}",
                 "--authorization-mode=RBAC",
-                f"--token-auth-file={tokens}",
+                f"--token-auth-file={self.folder / 'tokens.csv'}",
                 "--disable-admission-plugins=ServiceAccount",
                 "--endpoint-reconciler-type=none",
             ],
         )
         self.wait("the API server", self._is_ready)
-        self._write_kubeconfig()
+
+    def end_api_server(self) -> None:
+        """It is away until it is started again."""
+        self.processes.end("kube-apiserver")
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _is_ready(self) -> bool:
         if not (self.folder / "certs" / "apiserver.crt").exists():

@@ -13,7 +13,8 @@ from builders import policy
 from fake_api_server import FakeApiServer
 from kube_builders import KINDS, MINE
 
-from policies.api import Policy, QueueView
+from policies.api import Policy, QueueView, Semantics, Start
+from policies.placement.first_fit import FirstFit
 from policies.serving.api import ApiClient
 from policies.serving.clock import Clock, SystemClock
 from policies.serving.cluster import Cluster
@@ -124,3 +125,40 @@ def play(tmp_path: Path, scene: Callable[[FakeApiServer], Any], **options: Any) 
     bound = [name for name, _ in server.bindings]
     assert len(bound) == len(set(bound)), "no pod is bound twice"
     return server
+
+
+SEMANTICS = Semantics(order="any", blocking="none", placement="first-fit")
+
+
+class Scripted(Policy):
+    """Does what a function says, first come first served where it says nothing."""
+
+    name = "scripted"
+
+    def __init__(self, script=None, *, empty=False):
+        self.script = script or (lambda view: ())
+        self.runs_on_empty_queue = empty
+        self.passes = 0
+
+    def decide(self, view):
+        self.passes += 1
+        yield from self.script(view)
+        for job in list(view.pending):
+            placement = FirstFit().place(job.request, view.nodes)
+            if placement is not None:
+                yield Start(job.job_id, placement)
+
+    def semantics(self):
+        return SEMANTICS
+
+
+QUICK = {
+    "retries.FIRST_S": 0.05,
+    "binder.RETRY_S": 0.05,
+    "evictor.RETRY_S": 0.02,
+    "scheduler.REPORT_S": 0.05,
+    "scheduler.POLICY_RETRY_S": 0.05,
+    "unplaced.FAULT_MS": 10,
+    "watch.RETRY_S": 0.05,
+}
+"""What takes seconds in production takes a tenth of it in tests: name under `policies.serving` -> value."""

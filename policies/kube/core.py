@@ -205,7 +205,8 @@ class KubeScheduler:
                 found.verdict = verdict = self.filter(pod)
                 if allowed is not None:
                     verdict.reject("node(s) not allowed", ~allowed, for_good=True)
-                    verdict.unresolvable |= ~allowed  # because: one that is full as well is no candidate for preemption
+                    # because: a node that is not allowed and full as well is no candidate for preemption either
+                    verdict.unresolvable |= ~allowed
                 candidates = np.flatnonzero(self._sampled(verdict.feasible))
                 candidates = self._extend(pod, candidates, verdict)
             if len(candidates):

@@ -22,6 +22,9 @@ from policies.kube.settings import Settings
 class KubeDefault(Policy):
     """See the module. `generator` gives the stream for ties at its beginning; it is asked once for each cluster."""
 
+    keeps_pod_rules = True
+    """It keeps affinity between pods, hard spreading and host ports: whoever serves it leaves such pods to it."""
+
     def __init__(
         self,
         *,

@@ -14,7 +14,10 @@ from policies.serving.rules import held_back_by, keeps_pod_rules
 def cluster_for(
     policy: Policy, scheduler: str, kinds: DeviceKinds, *, queues: Mapping[str, QueueView] | None = None
 ) -> Cluster:
-    """Waiting and running pods are those that name this scheduler; all others only take their places."""
+    """Waiting pods are those that name this scheduler. Of the running ones too, and all others only take their places, unless
+    the policy keeps rules that depend on other pods: then it sees, and may preempt, whatever runs, as kube-scheduler does.
+    """
+    everything = keeps_pod_rules(policy)
 
     def ours(pod: Pod) -> bool:
         return pod.scheduler == scheduler
@@ -22,8 +25,8 @@ def cluster_for(
     return Cluster(
         kinds,
         ours=ours,
-        shown=ours,
+        shown=(lambda _: True) if everything else ours,
         held_back=held_back_by(policy),
         queues=queues,
-        labels=keeps_pod_rules(policy),
+        labels=everything,
     )

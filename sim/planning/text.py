@@ -131,7 +131,8 @@ def _meaning(question: Question) -> str:
     if question.replications == 1:
         return f"needs: {tried}, on the trace as it is; more --replications say how much of it is luck"
     rank = rank_of(question.replications)
-    return f"needs: the 90th percentile ({rank} of {question.replications}, sorted) of the replications, each {tried}"
+    alike = "" if question.shake else "; without shaking they differ by their seeds alone"
+    return f"needs: the 90th percentile ({rank} of {question.replications}, sorted) of the replications, each {tried}{alike}"
 
 
 def mix_lines(answers: Sequence[MixAnswer], question: Question) -> Iterator[str]:

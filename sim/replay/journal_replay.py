@@ -166,7 +166,7 @@ def cluster_of(
     return ReplayedCluster(
         kinds,
         ours=ours,
-        shown=ours,
+        shown=(lambda _: True) if keeps_pod_rules(policy) else ours,
         held_back=held_back_by(policy),
         queues=views,
         labels=keeps_pod_rules(policy),

@@ -9,7 +9,7 @@ from sim.experiment.effects import Effect, PolicyEffects
 from sim.gates.judge import GateResult
 from sim.metrics.registry import BY_NAME
 from sim.report.movers import Mover
-from sim.report.paired_text import gate_words, group_title, group_words, quantity_title, summary_line
+from sim.report.paired_text import gate_words, group_title, group_words, quantity_title
 from sim.report.shown import Shown
 from sim.report.voice import Voice
 
@@ -51,7 +51,7 @@ def _policy(shown: Shown, policy: str, effects: PolicyEffects | None, voice: Voi
     left_out = len(groups) - GROUPS_SHOWN
     return {
         "policy": policy,
-        "summary": summary_line(shown.comparison.baseline, policy, effects, voice) if effects else "",
+        "summary": _summary(effects.metrics, voice) if effects else "",
         "counts": _counts(shown, policy, voice),
         "worst": [_worst(kind, each, voice) for kind, each in (effects.worst_off if effects else {}).items()],
         "losers": [_told(each, voice) for each in losers[:LISTED]],
@@ -62,6 +62,19 @@ def _policy(shown: Shown, policy: str, effects: PolicyEffects | None, voice: Voi
         "movers": [_cells(each, voice) for each in jobs],
         "users": _users(shown, policy, voice),
     }
+
+
+def _summary(effects: Sequence[Effect], voice: Voice) -> str:
+    """How many metrics have which verdict; those that are better or worse by name."""
+    said = []
+    for verdict in ("worse", "better", "no worse", "undecided"):
+        names = [quantity_title(each, voice) for each in effects if each.verdict == verdict]
+        word = voice.say(f"outcome.{verdict}")
+        if names and verdict in ("worse", "better"):
+            said.append(voice.say("who.named", verdict=word, names=voice.joined(names, "list.dot")))
+        elif names:
+            said.append(voice.say("who.number", verdict=word, n=len(names)))
+    return voice.say("who.of_all", n=len(effects), told=voice.joined(said, "list.semicolon"))
 
 
 def _counts(shown: Shown, policy: str, voice: Voice) -> str:

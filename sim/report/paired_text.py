@@ -50,7 +50,9 @@ def summary_line(baseline: str, policy: str, found: PolicyEffects, voice: Voice 
     for verdict in ("worse", "better", "no worse", "undecided"):
         names = [_of_some(each, voice) for each in found.metrics if each.verdict == verdict]
         if names or verdict in ("worse", "better"):
-            listed = spoken.joined(names) if names else spoken.say("method.none")
+            # because: the titles of metrics have commas in them, their short names do not
+            between = "list.comma" if voice is None else "list.dot"
+            listed = spoken.joined(names, between) if names else spoken.say("method.none")
             told.append(spoken.say("who.summary_part", verdict=spoken.say(f"outcome.{verdict}"), names=listed))
     said = spoken.joined(told, "list.semicolon")
     return spoken.say("who.summary", policy=spoken.name(policy), base=spoken.name(baseline), told=said)

@@ -34,16 +34,18 @@ def headline(comparison: Comparison, voice: Voice) -> str:
 def sentences(comparison: Comparison, voice: Voice) -> list[str]:
     """What there is to say below the headline."""
     rest = verdict(comparison, voice)[1:]
-    return [_first(comparison, voice), *rest] if comparison.gates else rest
+    oracle = _oracle(comparison, headlines(comparison)[0], voice) if comparison.others else ""
+    possible = [voice.sentence(oracle)] if oracle and all(run.complete for run in comparison.runs.values()) else []
+    return [*([_first(comparison, voice)] if comparison.gates else []), *possible, *rest]
 
 
 def _first(comparison: Comparison, voice: Voice) -> str:
-    """The first sentence of `verdict`, with how sure it is."""
+    """The first sentence of `verdict`, with how sure it is instead of what an oracle could do."""
     broken = _broken(comparison, voice)
     if broken or not comparison.others:
         return (broken or verdict(comparison, voice))[0]
     first = headlines(comparison)[0]
-    said = _winner_clauses(comparison, first, voice)
+    said = _winner_clauses(comparison, first, voice, oracle=False)
     return voice.sentence(*said, _sureness(comparison, first, voice)) if said else verdict(comparison, voice)[0]
 
 
@@ -102,7 +104,7 @@ def _winner(comparison: Comparison, name: str, voice: Voice) -> str | None:
     return voice.sentence(*said) if said else None
 
 
-def _winner_clauses(comparison: Comparison, name: str, voice: Voice) -> list[str]:
+def _winner_clauses(comparison: Comparison, name: str, voice: Voice, *, oracle: bool = True) -> list[str]:
     metric = BY_NAME[name]
     title = voice.say(f"headline.{name}")
     values = {policy: found[name] for policy, found in comparison.whole.values.items()}
@@ -132,12 +134,22 @@ def _winner_clauses(comparison: Comparison, name: str, voice: Voice) -> list[str
                 base=voice.name(base),
             )
         ]
-    beyond = [each for each in comparison.oracles if each not in deployable]
-    top = comparison.best(name, metric.better, beyond)
-    if top and better(metric, values[top[0]], values[best[0]]) > 0:
-        possible = voice.value(metric, values[top[0]])
-        said.append(voice.say("verdict.oracle", policy=voice.name(top[0]), value=possible))
+    if oracle:
+        said.append(_oracle(comparison, name, voice))
     return [each for each in said if each]
+
+
+def _oracle(comparison: Comparison, name: str, voice: Voice) -> str:
+    """What an oracle shows to be possible beyond the best that can be deployed; empty where it does not."""
+    metric = BY_NAME[name]
+    values = {policy: found[name] for policy, found in comparison.whole.values.items()}
+    deployable = _deployable(comparison)
+    best = comparison.best(name, metric.better, deployable)
+    top = comparison.best(name, metric.better, [each for each in comparison.oracles if each not in deployable])
+    if not top or not best or better(metric, values[top[0]], values[best[0]]) <= 0:
+        return ""
+    possible = voice.value(metric, values[top[0]])
+    return voice.say("verdict.oracle", policy=voice.name(top[0]), value=possible)
 
 
 def _next(comparison: Comparison, name: str, best: list[str], voice: Voice) -> str:

@@ -199,6 +199,25 @@ def test_preemption_in_the_second_scheduler(cluster):
     check_room(cluster, nodes)
 
 
+def test_the_api_server_goes_away_and_comes_back(cluster):
+    nodes, pods = nodes_of(20), singles(60)
+    for item in nodes:
+        cluster.add_node(item)
+    url = serve(cluster, "scheduler", "--policy", "fifo:place=best-fit")
+    for item in pods[:30]:
+        cluster.add_pod(item)
+    all_bound(cluster, 30)
+    cluster.end_api_server()
+    cluster.wait("it to be missed", lambda: health_of(url)["watch_faults"] != {})
+    cluster.start_api_server()
+    for item in pods[30:]:
+        cluster.add_pod(item)
+    all_bound(cluster, 60)
+    check_room(cluster, nodes)
+    assert cluster.placements() == in_process("fifo:place=best-fit", nodes, pods)
+    cluster.wait("it to be well", lambda: health_of(url)["watch_faults"] == {})
+
+
 @pytest.mark.parametrize("cached", [True, False], ids=["nodeCacheCapable", "whole nodes"])
 def test_extender_behind_kube_scheduler(cluster, cached):
     """Its best node gets 10, and the weight drowns what kube-scheduler itself would like."""

@@ -1,20 +1,32 @@
 """The smallest fleet: known answers, and what is said when there is none."""
 
+import itertools
 import json
 import math
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from builders import job
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.cli import _status
 from sim.experiment.prepare import prepare
 from sim.experiment.scenario import make_scenario
-from sim.fleet.load import builtin_fleet
-from sim.planning.levels import parse_levels
-from sim.planning.mix import cheapest_mix
-from sim.planning.plan import Question, differences, plan
+from sim.experiment.shake import Shake
+from sim.fleet.load import LoadedFleet
+from sim.fleet.model import Fleet, Queue, Server
+from sim.planning.levels import levels_of, parse_levels
+from sim.planning.looks import Looker, replay_on
+from sim.planning.mix import plan_mix
+from sim.planning.plan import Question, Search, _answer, differences, plan, rank_of
 from sim.planning.probes import largest_gang, worth_of_one_more
+from sim.planning.question import checked
+from sim.planning.search import Found
+from sim.planning.text import answer_lines, mix_lines, quota_lines
 from sim.run import InputError
 from traces.trace import Trace
 
@@ -24,8 +36,12 @@ def trace_of(records):
 
 
 def prepared_of(records, cluster, *policies, **more):
-    scenario = make_scenario({"trace": "made", "cluster": cluster, **more}, source="test")
-    return prepare(scenario, list(policies), trace=trace_of(records))
+    fleet = None if isinstance(cluster, str) else cluster
+    scenario = make_scenario({"trace": "made", "cluster": "1x1" if fleet else cluster, **more}, source="test")
+    prepared = prepare(scenario, list(policies), trace=trace_of(records))
+    if fleet is None:
+        return prepared
+    return replace(prepared, loaded=LoadedFleet(fleet=fleet, source="made", sha256=None))
 
 
 def erlang_c_quantile_met(servers, load, mean_run, limit, q):
@@ -49,14 +65,22 @@ def mmc(jobs, load, mean_run, seed):
 @pytest.mark.parametrize(("load", "limit"), [(6.0, 15_000), (18.0, 5_000)])
 def test_an_mmc_fleet_is_as_large_as_erlang_says(load, limit):
     known = min(c for c in range(1, 60) if erlang_c_quantile_met(c, load, 10_000, limit, 0.95))
-    prepared = prepared_of(mmc(20_000, load, 10_000, seed=5), "32x1", "fifo")
+    prepared = prepared_of(mmc(12_000, load, 10_000, seed=5), "24x1", "fifo")
     gates = parse_levels([f"wait.p95 <= {limit}ms"])
-    question = Question(policies=("fifo",), gates=gates, pool="default", most=32, replications=1)
+    question = Question(policies=("fifo",), gates=gates, pool="default", least=known - 4, replications=1)
     (answer,) = plan(prepared, question)
-    assert answer.servers == known
-    assert answer.monotone
-    assert answer.devices == known
-    assert "wait.p95 <= " in answer.failing[0]
+    assert (answer.servers, answer.devices, answer.monotone) == (known, known, True)
+    assert answer.at_answer.load == pytest.approx(load / known, rel=0.05)
+    assert answer.below.figures.values[0] > limit
+
+
+# -- the percentile of the replications ------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 1000))
+def test_the_rank_is_that_of_the_ninetieth_percentile(replications):
+    rank = rank_of(replications)
+    assert Fraction(rank, replications) >= Fraction(9, 10) > Fraction(rank - 1, replications)
 
 
 def small(rng, jobs=150):
@@ -73,51 +97,263 @@ def small(rng, jobs=150):
 
 
 def test_replications_are_paired_and_the_answer_is_their_ninetieth_percentile():
-    prepared = prepared_of(small(np.random.default_rng(2)), "20x8", "fifo", "best-effort-fifo")
+    prepared = prepared_of(small(np.random.default_rng(2)), "14x8", "fifo", "best-effort-fifo")
     gates = parse_levels(["wait.p95{queue=a} <= 1s", "wait.mean <= 2s"])
-    question = Question(policies=("fifo", "best-effort-fifo"), gates=gates, most=20, replications=10)
+    shake = Shake(submit=0.3, run=0.3)
+    question = Question(policies=("fifo", "best-effort-fifo"), gates=gates, replications=10, shake=shake)
     first, second = plan(prepared, question)
-    counts = sorted(found.count for found in first.searches)
-    assert first.servers == counts[8]
+    counts = sorted(first.counts)
+    assert (first.servers, first.devices) == (counts[8], 8 * counts[8])
     assert first.range == (counts[0], counts[-1])
-    gained = differences(first, second)
-    assert gained == [a.count - b.count for a, b in zip(first.searches, second.searches, strict=True)]
+    assert counts[0] < counts[-1], "another copy of the trace each"
+    assert differences(first, second) == [8 * (a - b) for a, b in zip(first.counts, second.counts, strict=True)]
     assert plan(prepared, question, workers=2) == [first, second], "processes change nothing"
+    # each replication by looking at every count
+    looker = Looker(prepared, checked(prepared, question), "fifo", 3)
+    met = [count for count in range(1, 15) if looker.look((count,)).enough]
+    assert met == list(range(first.counts[3], 15))
 
 
-def test_a_spare_costs_and_growth_costs():
-    prepared = prepared_of(small(np.random.default_rng(3)), "20x8", "fifo")
-    gates = parse_levels(["wait.p95 <= 2s"])
-    base = {"policies": ("fifo",), "gates": gates, "pool": "default", "most": 30, "replications": 1}
-    plain, spare, grown = (
-        plan(prepared, Question(**base, **more))[0].servers for more in ({}, {"spare": "server"}, {"growth": 2})
+def answer_of(policy, counts, most):
+    """An answer as if each replication had looked at the counts around its own."""
+    prepared = prepared_of([job("a", 0, 1)], f"{most}x8", "fifo")
+    question = checked(prepared, Question(policies=("fifo",), gates=parse_levels(["wait.p95 <= 1s"]), most=most))
+    look = Looker(prepared, question, "fifo", 0).look
+    searches = []
+    for count in counts:
+        tried = [most] if count is None else [count - 1, count]
+        looks = tuple(look((each,))._replace(enough=each == count) for each in tried)
+        searches.append(Search(Found(count, {each: each == count for each in tried}), looks))
+    return _answer(policy, searches), question
+
+
+def test_a_replication_beyond_the_largest_count_is_more_than_any_number():
+    answer, question = answer_of("fifo", [5, 3, None, 4, 6, 3, 4, 4, 5, 4, 4], most=8)
+    assert (answer.servers, answer.devices, answer.range) == (6, 48, (3, None)), "the tenth of eleven"
+    lost, _ = answer_of("fifo", [5, 3, None, None, 4, 4, 4, 4, 4, 4, 4], most=8)
+    assert (lost.servers, lost.devices, lost.range) == (None, None, (3, None))
+    assert differences(answer, answer) is None
+    text = "\n".join(answer_lines([answer, answer, lost], question))
+    assert "3 to more than 8" in text
+    assert "2 of 22 searches found no count up to 8, so the difference is not known" in text
+
+
+def test_the_headline_counts_cards_and_says_how_many_pairs_agree():
+    first, question = answer_of("fifo", [6, 6, 5], most=8)
+    other, _ = answer_of("easy", [4, 5, 5], most=8)
+    text = "\n".join(answer_lines([first, other], question))
+    assert (
+        "easy needs 8 fewer cards than fifo (1 servers): the middle of 3 paired replications, from 0 to 16 fewer; fewer in 2"
+        in text
     )
-    assert spare == plain + 1
-    assert grown > plain
+    backward = "\n".join(answer_lines([other, first], question))
+    assert "fifo needs 8 more cards than easy (1 servers)" in backward
+
+
+# -- spares, growth, quotas, pools -----------------------------------------------------------------------------------
+
+
+def racks(quotas=()):
+    """Two zones of two racks of three servers."""
+    servers = tuple(
+        Server(name=f"{zone}{rack}{n}", pool="p", accelerator="x", devices=8, domains=(f"{zone}{rack}", zone))
+        for zone in "ab"
+        for rack in range(2)
+        for n in range(3)
+    )
+    return Fleet(name="f", levels=("leaf", "zone"), servers=servers, queues=quotas)
+
+
+@pytest.mark.parametrize(
+    ("spare", "needed"),
+    # six jobs that fill a server each, at once: 6; one server more; a rack of three more; as many again in the other zone
+    [(None, 6), ("server", 7), ("leaf", 9), ("zone", 12)],
+)
+def test_a_spare_is_what_the_largest_loss_takes(spare, needed):
+    prepared = prepared_of([job(f"j{i}", 0, 1000, 8) for i in range(6)], racks(), "fifo", locality="off")
+    question = Question(
+        policies=("fifo",), gates=parse_levels(["wait.p99 <= 0"]), pool="p", most=16, replications=1, spare=spare
+    )
+    (answer,) = plan(prepared, question)
+    assert (answer.servers, answer.at_answer.load) == (needed, None)
+    assert answer.below.without == {None: "", "server": "a00", "leaf": "a0", "zone": "a"}[spare]
+
+
+def test_growth_needs_more():
+    prepared = prepared_of(small(np.random.default_rng(3)), "20x8", "fifo")
+    base = {"policies": ("fifo",), "gates": parse_levels(["wait.p95 <= 2s"]), "pool": "default", "replications": 1}
+    plain, jobs, density = (
+        plan(prepared, Question(**base, most=30, **more))[0].servers
+        for more in ({}, {"growth": Fraction(2)}, {"growth": Fraction(2), "growth_as": "density"})
+    )
+    assert plain < jobs
+    assert plain < density
+
+
+def test_quotas_that_stay_keep_a_larger_fleet_idle_and_it_is_said():
+    queue = Queue(name="q", nominal={"x": 8})
+    prepared = prepared_of(
+        [job(f"j{i}", 0, 1000, 8, queue="q") for i in range(3)], racks((queue,)), "fifo", locality="off"
+    )
+    base = {
+        "policies": ("fifo:quota=keep",),
+        "gates": parse_levels(["wait.p99 <= 0"]),
+        "pool": "p",
+        "replications": 1,
+    }
+    kept = plan(prepared, Question(**base, most=40))[0]
+    assert kept.servers is None
+    # 8 of 96 devices are the queue's: three times as much takes three times the twelve servers
+    assert plan(prepared, Question(**base, most=40, quotas="scale"))[0].servers == 36
+    (warning,) = quota_lines(prepared, checked(prepared, Question(**base, most=40)))
+    assert "of 320 devices (x) quotas hand out 8" in warning
+    assert not list(quota_lines(prepared, checked(prepared, Question(**{**base, "policies": ("fifo",)}, most=40))))
+
+
+def test_a_queue_whose_pool_is_gone_does_not_run_elsewhere():
+    servers = tuple(Server(name=f"{p}", pool=p, accelerator="x", devices=8) for p in "ab")
+    fleet = Fleet(name="f", servers=servers, queues=(Queue(name="q", nominal={}, pools=("b",)),))
+    prepared = prepared_of([job("mine", 0, 10, 1, queue="q"), job("other", 0, 10, 1)], fleet, "fifo")
+    gone = Question(
+        policies=("fifo",), gates=parse_levels(["wait.p95 <= 1h"]), pools={"b": range(2)}, prices={"*": 1.0}
+    )
+    looker = Looker(prepared, checked(prepared, gone), "fifo", 0)
+    assert looker.look((1,)).enough
+    assert looker.look((0,)).figures.never == 0.5
 
 
 def test_no_fleet_is_enough_for_a_job_larger_than_all_of_them():
     prepared = prepared_of([job("big", 0, 10, 64), job("small", 0, 10, 1)], "4x8", "fifo")
-    question = Question(policies=("fifo",), gates=parse_levels(["wait.p50 <= 1s"]), most=4, replications=2)
+    question = Question(policies=("fifo",), gates=parse_levels(["wait.p50 <= 1s"]), replications=2)
     (answer,) = plan(prepared, question)
     assert answer.servers is None
-    assert "50.00% of the jobs never start" in answer.failing[0]
+    assert "even 4 are not enough: 50.00% of the jobs never start; wait.p50 is" in "\n".join(
+        answer_lines([answer], checked(prepared, question))
+    )
+    lenient = Question(policies=("fifo",), gates=question.gates, replications=1, left_out=0.5)
+    assert plan(prepared, lenient)[0].servers is None, "half of the waits are without end"
+
+
+def test_a_run_that_only_ends_because_the_trace_does_is_told():
+    prepared = prepared_of([job(f"j{i}", i * 10, 25, 8) for i in range(100)], "4x8", "fifo")
+    question = checked(
+        prepared, Question(policies=("fifo",), gates=parse_levels(["wait.p95 <= 600ms"]), replications=1)
+    )
+    (answer,) = plan(prepared, question)
+    assert answer.servers == 2
+    # 100 jobs of 25 ms on a server each, in 990 ms of two servers
+    assert answer.at_answer.load == pytest.approx(100 * 25 / (2 * 990))
+    text = "\n".join(answer_lines([answer], question))
+    assert "126% of what these devices can do" in text
+    assert "with one server less, wait.p95 is" in text
+
+
+def test_the_smallest_count_asked_for_is_no_lower_bound():
+    prepared = prepared_of([job("a", 0, 10, 8)], "4x8", "fifo")
+    question = checked(
+        prepared, Question(policies=("fifo",), gates=parse_levels(["wait.p95 <= 1s"]), least=2, replications=1)
+    )
+    assert "2 is the smallest count asked for; fewer may do" in "\n".join(
+        answer_lines(plan(prepared, question), question)
+    )
+
+
+# -- levels ----------------------------------------------------------------------------------------------------------
+
+
+def test_levels_report_every_problem():
+    with pytest.raises(InputError) as error:
+        parse_levels(
+            ["wait.p95", "nonsense", "wait.mean <= 3s", "allocated_share >= 70 %", "wait.p95 >= 3s", "wait.p95: +5 %"]
+        )
+    said = str(error.value).splitlines()
+    assert [line[: line.index(":")] for line in said] == [f"levels[{n}]" for n in (0, 1, 3, 4, 5)]
+    assert "falls when servers are added" in said[2]
+    assert "a level is a limit with <=" in said[3]
+
+
+def test_levels_are_spelled_out_for_each_queue_and_an_unknown_one_is_refused():
+    prepared = prepared_of(small(np.random.default_rng(1), 30), "4x8", "fifo")
+    question = Question(policies=("fifo",), gates=parse_levels(["wait.p95{queue=*} <= 1s", "makespan <= 2h"]))
+    assert [gate.text for gate in checked(prepared, question).gates] == [
+        "wait.p95{queue=a} <= 1s",
+        "wait.p95{queue=b} <= 1s",
+        "makespan <= 2h",
+    ]
+    with pytest.raises(InputError, match="no job that counts has queue 'c'"):
+        checked(prepared, Question(policies=("fifo",), gates=parse_levels(["wait.p95{queue=c} <= 1s"])))
+
+
+def test_only_jobs_between_warm_up_and_drain_count():
+    records = [job("early", 0, 100, 8), job("mid", 1, 10, 8), job("late", 500, 10, 8), job("last", 1000, 1, 8)]
+    prepared = prepared_of([*records, job("huge", 1000, 1, 99)], "1x8", "fifo")
+    gates = parse_levels(["wait.mean <= 1s", "not_started <= 0"])
+    run = replay_on(prepared, "fifo", prepared.loaded.fleet)
+    assert levels_of(gates, prepared).figures(run) == ((99 / 4, 1.0), 0.2)
+    assert levels_of(gates, prepared, warm_up_ms=1, drain_ms=1).figures(run) == ((99 / 2, 0.0), 0.0)
+    with pytest.raises(InputError, match="leave no job"):
+        levels_of(gates, prepared, warm_up_ms=600, drain_ms=600)
+
+
+# -- mixes -----------------------------------------------------------------------------------------------------------
+
+
+def two_pools():
+    servers = [Server(name=f"big{n}", pool="big", accelerator="x", devices=8) for n in range(4)]
+    servers += [Server(name=f"small{n}", pool="small", accelerator="y", devices=2) for n in range(4)]
+    return Fleet(name="f", servers=tuple(servers))
 
 
 def test_the_cheapest_mix_is_that_of_looking_at_all():
-    fleet = builtin_fleet()
-    prices = {"nvidia-a100-sxm-80gb": 10.0, "nvidia-t4": 1.0, "ascend-910b3": 6.0}
-    ranges = {"a100": range(4), "ascend": range(5)}
+    rng = np.random.default_rng(8)
+    records = [
+        job(f"j{i}", int(at), int(rng.integers(50, 400)), int(rng.choice((1, 1, 2, 4))))
+        for i, at in enumerate(np.sort(rng.integers(0, 3000, 80)))
+    ]
+    prepared = prepared_of(records, two_pools(), "best-effort-fifo", speed="off")
+    question = Question(
+        policies=("best-effort-fifo",),
+        gates=parse_levels(["wait.p95 <= 100ms"]),
+        pools={"big": range(6), "small": range(8)},
+        prices={"x": 1.0, "y": 1.5},
+        replications=3,
+        shake=Shake(submit=0.1, run=0.1),
+    )
+    with pytest.raises(InputError, match="fleet has 1 to"):
+        checked(prepared, question)
+    question = replace(question, pools={"big": range(6), "small": range(1, 8)})
+    (answer,) = plan_mix(prepared, question)
+    lookers = [Looker(prepared, question, "best-effort-fifo", number) for number in range(3)]
+    good = [
+        counts
+        for counts in itertools.product(range(6), range(1, 8))
+        if all(looker.look(counts).enough for looker in lookers)
+    ]
+    assert min(8 * big + 3 * small for big, small in good) == answer.best.cost
+    assert tuple(answer.best.servers.values()) in good
+    assert answer.best.devices == 8 * answer.best.servers["big"] + 2 * answer.best.servers["small"]
+    assert len(answer.frontier) > 1
+    assert len(answer.looks) < 3 * 6 * 7 / 2
+    assert plan_mix(prepared, question, workers=2) == [answer], "processes change nothing"
+    poor = replace(question, budget=answer.best.cost - 0.5)
+    assert plan_mix(prepared, poor)[0].best is None
+    assert "no mix in these ranges and this budget" in "\n".join(mix_lines(plan_mix(prepared, poor), poor))
 
-    def enough(candidate):
-        by = candidate.devices_by_accelerator
-        return 2 * by.get("nvidia-a100-sxm-80gb", 0) + by.get("ascend-910b3", 0) >= 40
 
-    found = cheapest_mix(fleet, ranges, prices, enough)
-    assert found.best.servers == {"a100": 2, "ascend": 1}
-    assert [tuple(mix.servers.values()) for mix in found.frontier] == [(2, 1), (1, 3), (3, 0)]
-    assert found.tried < 20
-    assert cheapest_mix(fleet, ranges, prices, enough, budget=found.best.cost - 1).best is None
+def test_a_budget_ends_the_search_of_one_pool():
+    prepared = prepared_of([job("a", 0, 10, 8)], two_pools(), "fifo", speed="off")
+    base = {
+        "policies": ("fifo",),
+        "gates": parse_levels(["wait.p95 <= 1s"]),
+        "pool": "big",
+        "prices": {"x": 2.0, "y": 0.0},
+    }
+    assert checked(prepared, Question(**base, most=9, budget=50.0)).most == 3
+    with pytest.raises(InputError, match="1 servers cost 16 already"):
+        checked(prepared, Question(**base, budget=15.0))
+
+
+# -- the largest gang, one more server -------------------------------------------------------------------------------
 
 
 def test_the_largest_gang_and_what_one_more_server_is_worth():
@@ -126,16 +362,16 @@ def test_the_largest_gang_and_what_one_more_server_is_worth():
     gang = largest_gang(prepared, "best-effort-fifo", within_ms=0)
     # about ten jobs of eight and the long one run at any time: of sixteen servers five are left
     assert gang.devices == 5 * 8
-    assert all(wait == 0 for wait in gang.waits_ms)
+    assert gang.waits_ms == [0] * 10
     assert largest_gang(prepared, "best-effort-fifo", within_ms=10**9).devices == 16 * 8
-    busy = prepared_of(records, "8x8", "fifo")
-    gates = parse_levels(["wait.mean <= 1s"])
-    (worth,) = worth_of_one_more(
-        busy, "fifo", gates, Question(policies=("fifo",), gates=gates, most=8, prices={"*": 2.0})
-    )
+    busy = prepared_of([*records, job("huge", 0, 1, 99)], "8x8", "fifo")
+    gates = parse_levels(["wait.mean <= 1s", "wait.p99 <= 1s"])
+    (worth,) = worth_of_one_more(busy, "fifo", Question(policies=("fifo",), gates=gates, prices={"*": 2.0}))
     assert worth.after[0] < worth.before[0]
-    assert worth.cost == 16
+    assert (worth.before[1], worth.cost) == (math.inf, 16)
 
+
+# -- the command -----------------------------------------------------------------------------------------------------
 
 TRACE = "job_id,submit_ms,run_ms,gpus,queue\n"
 
@@ -150,25 +386,96 @@ def files(tmp_path):
     return ["plan", "--trace", str(tmp_path / "t.csv"), "--cluster", "20x8"]
 
 
-def test_the_command_prints_a_table_and_json(files, capsys):
-    asked = [*files, "--policies", "fifo,easy", "--level", "wait.p95 <= 2s", "--replications", "3", "--price", "*=1"]
-    assert _status([*asked, "--growth", "1", "--growth", "1.5"]) == 0
-    out = capsys.readouterr().out
-    assert out.count("90th percentile of 3 replications") == 2
-    assert _status([*asked, "--json", "--gang-within", "10s", "--marginal"]) == 0
+def test_the_command_prints_a_table_and_writes_all_that_was_tried(files, tmp_path, capsys):
+    asked = [
+        *files,
+        "--policies",
+        "fifo,easy",
+        "--level",
+        "wait.p95{queue=*} <= 2s",
+        "--replications",
+        "3",
+        "--price",
+        "*=1",
+    ]
+    out = tmp_path / "plan"
+    assert _status([*asked, "--growth", "1", "--growth", "1.5", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("90th percentile (3 of 3, sorted)") == 2
+    assert said.count("easy needs ") == 2
+    data = json.loads((out / "plan.json").read_text())
+    assert [each["growth"] for each in data["plans"]] == [1, 1.5]
+    tried = pq.read_table(out / "tried.parquet").to_pandas()
+    for each, answer in itertools.product(data["plans"], range(2)):
+        answer = each["answers"][answer]
+        rows = tried[(tried.growth == each["growth"]) & (tried.policy == answer["policy"])]
+        for number, count in enumerate(answer["by_replication"]):
+            mine = rows[rows.replication == number].set_index("servers")
+            assert mine.enough[count]
+            assert not mine.enough[count - 1]
+            assert (
+                mine.enough == (mine[["wait.p95{queue=a} <= 2s", "wait.p95{queue=b} <= 2s"]].max(axis=1) <= 2000)
+            ).all()
+    assert _status([*asked, "--out", str(tmp_path)]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert _status([*asked, "--json", "--gang-within", "10s", "--marginal", "--out", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)
     (planned,) = found["plans"]
     assert [each["policy"] for each in planned["answers"]] == ["fifo", "easy"]
     assert planned["answers"][0]["cost"] == planned["answers"][0]["devices"]
+    assert planned["answers"][0]["fewer_devices_than_first"] == [0, 0, 0]
     assert found["largest_gang"]["fifo"]["devices"] > 0
     assert found["one_more"]["easy"][0]["pool"] == "default"
 
 
-def test_a_plan_without_an_answer_is_undecided(files, capsys):
-    assert (
-        _status([*files, "--policies", "fifo", "--level", "wait.p95 <= 1ms", "--to", "2", "--replications", "1"]) == 3
+def test_the_command_finds_the_cheapest_mix(files, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(
+        "rehearse_fleet: 1\nname: two\npools:\n"
+        "  - {name: new, servers: 6, accelerator: nvidia-a100-sxm-80gb, devices: 8}\n"
+        "  - {name: old, servers: 6, accelerator: nvidia-t4, devices: 4}\n"
     )
-    assert "even 2 are not enough" in capsys.readouterr().out
+    asked = [
+        *files[:4],
+        str(tmp_path / "c.yaml"),
+        "--speed",
+        "off",
+        "--policies",
+        "fifo",
+        "--level",
+        "wait.p95 <= 5s",
+    ]
+    mix = ["--pool", "new:4..12", "--pool", "old:0..8", "--price", "nvidia-a100-sxm-80gb=3", "--price", "*=1"]
+    assert _status([*asked, *mix, "--replications", "1", "--out", str(tmp_path / "plan")]) == 0
+    said = capsys.readouterr().out
+    assert "fifo: the cheapest is " in said
+    assert "of new + " in said
+    tried = pq.read_table(tmp_path / "plan" / "tried.parquet").to_pandas()
+    best = json.loads((tmp_path / "plan" / "plan.json").read_text())["plans"][0]["answers"][0]["best"]
+    assert tried[tried.enough].cost.min() == best["cost"]
+    assert _status([*asked, *mix, "--replications", "1", "--budget", "40"]) == 3
+    assert "this budget is enough" in capsys.readouterr().out
+
+
+def test_a_plan_takes_replications_shaking_gates_and_baseline_from_the_scenario(files, tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(
+        "rehearse_scenario: 1\ntrace: t.csv\ncluster: 20x8\npolicies: [fifo, easy]\nbaseline: easy\nreplications: 2\n"
+        "shake: 1 %\nwarm_up: 1s\ngates: ['wait.p95 <= 2s', 'completion.mean: no worse than +5 %']\n"
+    )
+    assert _status(["plan", str(tmp_path / "s.yaml"), "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["plans"]
+    assert [each["policy"] for each in planned["answers"]] == ["easy", "fifo"]
+    assert planned["levels"] == ["wait.p95 <= 2s"]
+    assert planned["shake"] == {"submit": 0.01, "run": 0.01}
+    assert (planned["replications"], planned["warm_up_ms"]) == (2, 1000)
+
+
+def test_a_plan_without_an_answer_is_undecided(files, capsys):
+    asked = ["--policies", "fifo", "--level", "wait.p95 <= 1ms", "--to", "2", "--replications", "1"]
+    assert _status([*files, *asked]) == 3
+    assert "even 2 are not enough: wait.p95 is" in capsys.readouterr().out
+
+
+LEVEL = ["--level", "wait.p95 <= 1s"]
 
 
 @pytest.mark.parametrize(
@@ -177,21 +484,26 @@ def test_a_plan_without_an_answer_is_undecided(files, capsys):
         (["--policies", "fifo"], "at least one is needed"),
         (["--policies", "fifo", "--level", "wait.p95: no more than +5 %"], "must be a limit"),
         (["--policies", "fifo", "--level", "wat.p95 <= 1s"], "levels"),
-        (["--policies", "fifo", "--level", "wait.p95 <= 1s", "--pool", "gpu"], "there is no pool 'gpu'"),
-        (["--policies", "fifo", "--level", "wait.p95 <= 1s", "--spare", "rack"], "there is no level 'rack'"),
-        (["--policies", "fifo", "--level", "wait.p95 <= 1s", "--to", "99"], "starts with 20 servers"),
-        (["--policies", "fifo", "--level", "wait.p95 <= 1s", "--shake", "much"], "must be a share"),
-        (["--policies", "fifo", "--level", "wait.p95 <= 1s", "--growth", "0"], "must be above 0"),
-        (["--policies", "fifo", "--level", "wait.p95 <= 1s", "--price", "a100"], "accelerator=amount"),
-        (["--level", "wait.p95 <= 1s"], "--policies missing"),
+        (["--policies", "fifo", *LEVEL, "--pool", "gpu"], "there is no pool 'gpu'"),
+        (["--policies", "fifo", *LEVEL, "--spare", "rack"], "there is no level 'rack'"),
+        (["--policies", "fifo", *LEVEL, "--to", "99"], "starts with 20 servers"),
+        (["--policies", "fifo", *LEVEL, "--shake", "much"], "must be a percentage"),
+        (["--policies", "fifo", *LEVEL, "--growth", "0"], "must be above 0"),
+        (["--policies", "fifo", *LEVEL, "--price", "a100"], "accelerator=amount"),
+        (["--policies", "fifo", *LEVEL, "--price", "a100=3"], "no server has 'a100'"),
+        (["--policies", "fifo", *LEVEL, "--price", "*=-1"], "must be a number from 0 on"),
+        (["--policies", "fifo", *LEVEL, "--budget", "9"], "budget: needs a price and a pool"),
+        (["--policies", "fifo", *LEVEL, "--pool", "default:1..3", "--pool", "default"], "appears twice"),
+        (
+            ["--policies", "fifo", *LEVEL, "--pool", "default:1..3", "--pool", "b"],
+            "each needs a range, such as b:4..20",
+        ),
+        (["--policies", "fifo", *LEVEL, "--pool", "default:3..1"], "there is no count from 3 to 1"),
+        (["--policies", "fifo", *LEVEL, "--pool", "default:1..3", "--to", "3"], "without a range"),
+        (["--policies", "fifo", *LEVEL, "--fill"], "a plan needs a clock"),
+        (LEVEL, "--policies missing"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(files, flags, why, capsys):
     assert _status([*files, *flags]) == 2
     assert why in capsys.readouterr().err
-
-
-def test_levels_report_every_problem():
-    with pytest.raises(InputError) as error:
-        parse_levels(["wait.p95", "nonsense", "wait.mean <= 3s"])
-    assert str(error.value).count("levels[") >= 2

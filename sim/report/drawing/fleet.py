@@ -25,6 +25,7 @@ def heat(shown: Shown, voice: Voice) -> Picture | None:
         return None
     ticks, title = time_ticks(float(shown.heat_edges[-1] - shown.heat_edges[0]), voice)
     groups = _groups(rows)
+    models = groups[0][0] == rows.accelerator[0]
     panels = []
     for number, (policy, shares) in enumerate(shown.heat.items()):
         last = number == len(shown.heat) - 1
@@ -34,7 +35,8 @@ def heat(shown: Shown, voice: Voice) -> Picture | None:
         across(plot, ticks, title, labelled=last)
         for name, first, end in groups:
             top, bottom = 1 - first / len(rows.name), 1 - end / len(rows.name)
-            plot.line((0, bottom), (1, bottom), "rule")
+            if models:
+                plot.line((0, bottom), (1, bottom), "rule")
             label = short(name, LABEL_COLUMNS)
             plot.text(0, (top + bottom) / 2, label, "tick", anchor="end", dx=-6, dy=3.5, whole=name)
         weight = rows.devices / rows.devices.sum()
