@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from policies.api import Placement
+from policies.bitset import from_members
 from policies.feasibility import why_not
-from policies.kube.nodes import read_node
-from policies.kube.objects import Json, ObjectError, mapping, text
+from policies.kube.nodes import read_server
+from policies.kube.objects import Json, ObjectError, annotations_of, mapping, text
 from policies.kube.pods import Pod, read_pod
+from policies.kube.registry import devices_held
 from policies.serving.cluster_state import ClusterState
 from policies.serving.holdings import Place
 from policies.serving.shapes import members
@@ -42,11 +44,12 @@ class Cluster(ClusterState):
         name = text(mapping(item.get("metadata")).get("name"))
         self.faults.pop(f"node {name}", None)
         try:
-            node = read_node(item, self._kinds, self._levels)
+            node, cards = read_server(item, self._kinds, self._levels)
         except ObjectError as error:
             self.delete_node(name)
             self.faults[f"node {name}"] = str(error)
             return
+        self._cards[name] = cards
         if self._nodes.get(name) != node:
             self._nodes[name] = node
             self._nodes_changed()
@@ -54,6 +57,7 @@ class Cluster(ClusterState):
     def delete_node(self, name: str) -> None:
         """A node is gone. Its pods stay until they are said to be gone too."""
         self.faults.pop(f"node {name}", None)
+        self._cards.pop(name, None)
         if self._nodes.pop(name, None) is not None:
             self._nodes_changed()
 
@@ -72,6 +76,10 @@ class Cluster(ClusterState):
             self.delete_pod(text(meta.get("uid")))
             self.faults[key] = str(error)
             return None
+        cards = self._cards.get(pod.node)
+        if cards:
+            held = devices_held(annotations_of(item), cards)
+            self._told[pod.uid] = from_members(held) if len(held) == pod.devices else 0
         self.put(pod)
         return pod
 
@@ -107,7 +115,8 @@ class Cluster(ClusterState):
         elif pod.node:
             self._give_back(unit)
             self._drop(unit, pod.uid)
-            unit.holds[pod.uid] = Hold(pod.node, 0, pod.started_ms or self.now_ms, assumed=False)
+            told = self._told.get(pod.uid, 0)
+            unit.holds[pod.uid] = Hold(pod.node, told, pod.started_ms or self.now_ms, assumed=False)
         elif hold is not None and not hold.assumed:
             self._drop(unit, pod.uid)
         elif same:
@@ -118,6 +127,7 @@ class Cluster(ClusterState):
 
     def delete_pod(self, uid: str) -> None:
         """A pod is gone, or has ended: it holds nothing any more."""
+        self._told.pop(uid, None)
         name = self._unit_of.pop(uid, None)
         if name is None:
             return

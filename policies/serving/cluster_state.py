@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from policies.api import JobView, NodeSet, QueueView, RunningJob, Share
+from policies.api import DeviceMask, JobView, NodeSet, QueueView, RunningJob, Share
 from policies.kube.devices import DeviceKinds
 from policies.kube.nodes import LEVELS
 from policies.kube.pods import Pod
+from policies.kube.registry import RegisteredDevice
 from policies.kube.sharing import WHOLE
 from policies.nodes import NodeTable
 from policies.queues import JobPool
@@ -58,6 +59,10 @@ class ClusterState:
         self._levels = dict(levels)
         self._labels = labels
         self._nodes: dict[str, Node] = {}
+        self._cards: dict[str, Sequence[RegisteredDevice]] = {}
+        """Node -> its devices as their plugin registered them, where one did."""
+        self._told: dict[str, DeviceMask] = {}
+        """Uid -> the devices that the annotations of a bound pod name."""
         self._units: dict[str, Unit] = {}
         self._unit_of: dict[str, str] = {}
         self._group_sizes: dict[str, int] = {}

@@ -214,3 +214,17 @@ def test_the_catalogue_gives_models_to_nodes():
     )
     assert cluster.nodes.topology.nodes[0].device_memory_mib == 81920
     assert cluster.pending.get("default/a").request.eligible == 1
+
+
+def test_the_annotations_of_a_pod_say_which_devices_it_holds():
+    cards = ":".join(f"GPU-{letter},10,81920,100,NVIDIA-A100,0,true" for letter in "abcd") + ":"
+    item = node("n", 40)
+    item["metadata"]["annotations"] = {"hami.io/node-nvidia-register": cards}
+    cluster = Cluster(KINDS)
+    cluster.set_node(item)
+    told = {"hami.io/vgpu-devices-allocated": "GPU-c,NVIDIA,81920,100:;"}
+    cluster.set_pod(pod("told", 1, node="n", uid="1", annotations=told))
+    cluster.set_pod(pod("quiet", 1, node="n", uid="2"))
+    assert cluster.nodes.idle_mask == [0b1010], "the third card, and the first of those that are left"
+    cluster.delete_pod("1")
+    assert cluster.nodes.idle_mask == [0b1110]
