@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench bench-extender fuzz notebooks lock clean help
+.PHONY: demo picture test lint bench bench-extender fuzz notebooks lock clean help
 help:
 	@echo "make demo   set up, replay the built-in trace under several policies, write a report"
 	@echo "make test   set up, check style and types, pass all tests"
@@ -23,6 +23,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)
 	$(BIN)/rehearse demo --out demo-out
+
+picture: demo
+	$(BIN)/rehearse report demo-out --picture waits --out docs/picture.svg
 
 lint: $(READY)
 	$(BIN)/ruff check .

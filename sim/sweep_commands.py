@@ -23,14 +23,15 @@ from sim.console import note, progress, say
 def sweep(sweep_file: Path, *, out: Path, workers: int, dask: str | None, keep_runs: bool, check: bool) -> None:
     """Run every cell of SWEEP.yaml that has no result yet. Status 1 if a cell failed; the others are done."""
     from sim.sweep.grid import read_sweep
-    from sim.sweep.run import FAILED, RESULTS, processes, run_sweep
+    from sim.sweep.run import FAILED, RESULTS, processes, run_sweep, with_result
     from sim.sweep.run import dask as on_dask
 
     cells = read_sweep(sweep_file)
+    there = len(with_result(cells, out, keep_runs=keep_runs))
     if check:
-        say(f"{len(cells)} cells")
+        say(f"{len(cells)} cells, {there} of them done")
         return
-    with progress(f"{len(cells)} cells", len(cells)) as shown:
+    with progress(f"{len(cells) - there} of {len(cells)} cells", len(cells) - there) as shown:
         found = run_sweep(
             cells,
             out,

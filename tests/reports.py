@@ -101,7 +101,8 @@ def renamed(comparison: Comparison, name: str) -> Comparison:
         ties=no_ties(name),
         paired=paired,
         gates=tuple(
-            replace(each, gate=name, policy=policies[each.policy], why=name, because=name) for each in comparison.gates
+            replace(each, gate=name, policy=policies[each.policy], why=name, because=name)
+            for each in comparison.gates
         ),
         bounds=bounds,
     )
@@ -112,7 +113,7 @@ def _run(run: Run, policy: str, name: str) -> Run:
     manifest["policy"]["spec"] = policy
     manifest["semantics"] = {**dict.fromkeys(manifest["semantics"], name), f"option {name}": name}
     manifest["message"] = name
-    manifest["complete"] = policy.endswith("0") or policy.endswith("1")
+    manifest["complete"] = policy.endswith(("0", "1"))
     manifest["warnings"] = [name]
     manifest["findings"] = [{"severity": "info", "place": name, "what": name, "consequence": name}]
     manifest["jobs"]["not_run"] = {name: 1}

@@ -51,7 +51,7 @@ def page(
             say=voice.say,
             svg=_svg,
             css=style("picture.css") + style("page.css"),
-            patterns=style("patterns.svg"),
+            patterns=style("patterns.html"),
             title=plain(code).say(
                 "page.title", policies=plain(code).joined([plain(code).name(each) for each in comparison.names])
             ),
@@ -77,7 +77,7 @@ def picture_file(comparison: Comparison, key: str, code: str = "en") -> str | No
     """One picture of the page as an SVG file of its own; None where the page has none of that name."""
     found = shown(comparison)
     picture = drawn(found, plain(code)).all.get(key)
-    return None if picture is None else alone(picture, found, style("picture.css"), style("patterns.svg"))
+    return None if picture is None else alone(picture, found, style("picture.css"), style("patterns.html"))
 
 
 def picture_names(comparison: Comparison) -> list[str]:

@@ -18,6 +18,11 @@ def visible(name: str) -> str:
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", name)
 
 
+def turns(name: str) -> bool:
+    """True if some of it is written from right to left."""
+    return any(unicodedata.bidirectional(each) in ("R", "AL", "AN") for each in name)
+
+
 def width(text: str) -> int:
     """Columns that a text takes where a Chinese letter takes two."""
     return sum(

@@ -18,16 +18,12 @@ def inputs(comparison: Comparison, voice: Voice) -> list[dict[str, Any]]:
         *_more_files(manifest, voice),
         _row(voice.say("inputs.seed"), str(manifest["seed"])),
         *_runs(comparison, voice),
-        _row(
-            voice.say("inputs.made_with"),
-            voice.joined(
-                [
-                    f"{voice.name(k)} {v}" if not voice.markup else voice.name(f"{k} {v}")
-                    for k, v in manifest["versions"].items()
-                ]
-            ),
-        ),
+        _row(voice.say("inputs.made_with"), _versions(manifest["versions"], voice)),
     ]
+
+
+def _versions(found: Mapping[str, str], voice: Voice) -> str:
+    return voice.joined([voice.name(f"{program} {number}") for program, number in found.items()])
 
 
 def _row(what: str, told: str, sha256: str | None = None, code: str = "") -> dict[str, Any]:
@@ -36,7 +32,7 @@ def _row(what: str, told: str, sha256: str | None = None, code: str = "") -> dic
 
 def _trace(data: Mapping[str, Any], voice: Voice) -> Iterator[dict[str, Any]]:
     rows = voice.say("inputs.rows", n=data["rows"], accepted=data["accepted"], rejected=data["rejected"])
-    told = voice.say("inputs.file", path=voice.name(data["path"]), format=voice.name(data["format"]), rows=rows)
+    told = voice.say("inputs.file", path=voice.whole(data["path"]), format=voice.name(data["format"]), rows=rows)
     yield _row(voice.say("inputs.trace"), told, data["sha256"])
     if data["unknown_columns"]:
         yield _row(voice.say("inputs.unknown_columns"), voice.names(data["unknown_columns"]))
@@ -51,7 +47,7 @@ def _fleet(data: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
         voice.say("inputs.of_model", n=count, model=voice.name(model))
         for model, count in data["devices_by_accelerator"].items()
     ]
-    told = voice.joined([voice.name(data["source"]), voice.say("inputs.servers", n=data["servers"]), *models])
+    told = voice.joined([voice.whole(data["source"]), voice.say("inputs.servers", n=data["servers"]), *models])
     return _row(voice.say("inputs.fleet"), told, data["sha256"])
 
 
@@ -59,11 +55,11 @@ def _more_files(manifest: Mapping[str, Any], voice: Voice) -> Iterator[dict[str,
     for key in ("typical_pods", "scheduler_config"):
         data = manifest["inputs"].get(key)
         if isinstance(data, Mapping):
-            yield _row(voice.say(f"inputs.{key}"), voice.name(data.get("path", "-")), data.get("sha256"))
+            yield _row(voice.say(f"inputs.{key}"), voice.whole(data.get("path", "-")), data.get("sha256"))
     for key in ("speed_table", "locality_table"):
         data = manifest["world"].get(key)
         if isinstance(data, Mapping):
-            yield _row(voice.say(f"inputs.{key}"), voice.name(data["path"]), data["sha256"])
+            yield _row(voice.say(f"inputs.{key}"), voice.whole(data["path"]), data["sha256"])
 
 
 def _runs(comparison: Comparison, voice: Voice) -> Iterator[dict[str, Any]]:

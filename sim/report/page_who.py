@@ -81,6 +81,9 @@ def _counts(shown: Shown, policy: str, voice: Voice) -> str:
     shift = shown.comparison.shifts.get(policy)
     if shift is None or not shift.compared:
         return ""
+    only = ""
+    if shift.only_policy or shift.only_baseline:
+        only = voice.say("who.only", here=shift.only_policy, there=shift.only_baseline)
     return voice.say(
         "who.counts",
         compared=shift.compared,
@@ -88,8 +91,7 @@ def _counts(shown: Shown, policy: str, voice: Voice) -> str:
         longer_share=voice.share(shift.longer / shift.compared),
         shorter=shift.shorter,
         shorter_share=voice.share(shift.shorter / shift.compared),
-        only_here=shift.only_policy,
-        only_there=shift.only_baseline,
+        only=only,
     )
 
 

@@ -1,6 +1,6 @@
 """How things are said: messages of a language with figures and names in them, as plain text or as markup.
 
-In markup everything is escaped, names stand in an element of their own, and what another room wrote in English and is not in the
+In markup everything is escaped, and what another room wrote in English and is not in the
 catalogue is shown as it was written, and marked as English.
 """
 
@@ -17,12 +17,15 @@ from sim.experiment.durations import parse_duration
 from sim.experiment.margins import Unit, parse_margin
 from sim.metrics.metric import Metric
 from sim.report.language import Language, language, recognised
-from sim.report.names import visible
+from sim.report.names import fitted, turns, visible, width
 
 _UNITS: Final = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000))
 
 _AND: Final = re.compile(r",? and (?=it |the head |reserves )")
 """Between the reasons of `policies.deployability`, which have an `and` of their own."""
+
+NAME_MAX: Final = 64
+"""Columns of a name in a sentence or a table; the lists of policies and inputs have it in full."""
 
 _NO_BREAK: Final = "\u00a0"
 
@@ -50,14 +53,22 @@ class Voice:
         return Markup(escape(text)).format(**shown)  # noqa: S704  # because: the message is escaped here, its values by `format`
 
     def name(self, text: object) -> str:
-        """A name that somebody else chose."""
+        """A name that somebody else chose, in a page shortened to what a line holds."""
+        return self.whole(text if not self.markup or width(str(text)) <= NAME_MAX else fitted(str(text), NAME_MAX))
+
+    def whole(self, text: object) -> str:
+        """The same in full length; where it is written from right to left, that ends with it."""
         shown = visible(str(text))
         if not self.markup:
             return shown
-        broken = str(escape(shown))
-        for mark in (":", ",", "=", "_", "/"):
+        return Markup("<bdi>{}</bdi>").format(shown) if turns(shown) else escape(shown)
+
+    def breakable(self, name: str) -> str:
+        """A name as `name` or `whole` gives it, which a narrow column may break behind its punctuation."""
+        broken = str(name)
+        for mark in (":", ",", "=", "_"):
             broken = broken.replace(mark, f"{mark}<wbr>")
-        return Markup(f"<bdi>{broken}</bdi>")  # noqa: S704  # because: escaped two lines above
+        return Markup(broken)  # noqa: S704  # because: it is escaped already, and no entity has these marks in it
 
     def listed(self, parts: Sequence[str]) -> str:
         """`a`, `a and b`, `a, b and c`."""

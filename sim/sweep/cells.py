@@ -1,27 +1,34 @@
 """One cell: replayed and written whole, or not at all. What a worker process runs.
 
-A result is one Parquet file, `cells/<key>.parquet`, with a row for all jobs and one for each queue and size class: what
-varied, the group, every metric. It is written under another name and then renamed, so that a process that is killed
-leaves nothing half done.
+A result is one Parquet file, `cells/<key>.parquet`. For each replication it has a row for all jobs and one for each queue and
+size class: what varied, the group, every metric. It is written under another name and then renamed, so that a process that is
+killed leaves nothing half done.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from sim.experiment.prepare import prepare, replay_prepared
-from sim.experiment.scenario import Scenario
+from sim.experiment.comparison import measure_counted
+from sim.experiment.plan import plan_of, replicated, subjects_of
+from sim.experiment.prepare import Prepared, prepare, replay_prepared, to_be_written
+from sim.experiment.scenario import Scenario, make_scenario
 from sim.fleet.problems import FleetError
-from sim.metrics.registry import METRICS, summary
-from sim.results import RunDirectoryError, write_run
+from sim.metrics.registry import METRICS, groups, summary
+from sim.results import Run, RunDirectoryError, write_run
 from sim.run import InputError
+from sim.sweep.identity import Digests, cell_key
 from traces.trace import Trace, TraceError
 
 CELLS: Final = "cells"
@@ -35,7 +42,7 @@ class Job(NamedTuple):
     key: str
     varied: dict[str, Any]
     scenario: dict[str, Any]
-    """As `Scenario.model_dump` gives it: plain data, which any executor can carry."""
+    """As a scenario file has it: plain data, which any executor can carry."""
     out: str
     keep_runs: bool
 
@@ -47,63 +54,115 @@ class Done(NamedTuple):
     key: str
     error: str | None
     """None if its result is written."""
+    stop: bool = False
+    """The result could not be written: no other cell's can be."""
 
 
-_last_trace: list[tuple[tuple[str, str | None], Trace]] = []
-"""The trace that this process read last: most cells of a sweep share it."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The trace that this process read last: most cells of a sweep share it."""
+
+    source: tuple[str, str | None, str | None]
+    trace: Trace
+
+
+class _Memory:
+    """What a worker process remembers from cell to cell."""
+
+    def __init__(self) -> None:
+        self.held: _Held | None = None
+        self.digests = Digests()
+        self.code: dict[str, tuple[tuple[str, ...], ...]] = {}
+        """Policy -> its code when this process first imported it."""
+
+
+_memory = _Memory()
 
 
 def run_cell(job: Job) -> Done:
     """Replay a cell and write its result. Wrong input and a policy that fails are told, not raised."""
     try:
-        scenario = Scenario.model_validate(job.scenario)
-        assert scenario.policy is not None, "every cell has a policy"
-        prepared = prepare(scenario, [scenario.policy], trace=_known(scenario))
-        _last_trace[:] = [((scenario.trace, scenario.format), prepared.trace)]
-        run = replay_prepared(prepared, scenario.policy)
-        if not run.complete:
-            return Done(job.number, job.key, str(run.manifest["message"]))
-        found = summary(run)
-        if job.keep_runs:
-            write_run(run, Path(job.out) / RUNS / job.key, found)
-        _write(Path(job.out) / CELLS / f"{job.key}.parquet", _rows(job, found))
+        scenario = make_scenario(job.scenario, source=f"cell {job.number}")
+        _refuse_other_code(job, scenario)
+        tables = list(_tables(job, scenario))
     except (InputError, FleetError, TraceError, RunDirectoryError, OSError) as error:
         return Done(job.number, job.key, str(error))
+    try:
+        _write(Path(job.out) / CELLS / f"{job.key}.parquet", pa.concat_tables(tables))
+    except OSError as error:
+        return Done(job.number, job.key, f"its result cannot be written: {error.strerror or error}", stop=True)
     return Done(job.number, job.key, None)
 
 
-def _known(scenario: Scenario) -> Trace | None:
-    same = _last_trace and _last_trace[0][0] == (scenario.trace, scenario.format)
-    return _last_trace[0][1] if same else None
+def run_folder(out: Path, key: str, replication: int = 0) -> Path:
+    """Where the run directory of a cell stands, if it is kept."""
+    return out / RUNS / (f"{key}-{replication}" if replication else key)
 
 
-def _rows(job: Job, found: Mapping[str, Any]) -> pa.Table:
-    groups = [("all", "all", found["metrics"])]
-    groups += [("queue", name, values) for name, values in found["by_queue"].items()]
-    groups += [("size", name, values) for name, values in found["by_size"].items()]
-    count = len(groups)
+def _refuse_other_code(job: Job, scenario: Scenario) -> None:
+    """Raise `InputError` if files, policy or program are not what they were when the sweep was read."""
+    assert scenario.policy is not None, "every cell has a policy"
+    _memory.digests.forget_policies()
+    code = _memory.digests.policy(scenario.policy)
+    if _memory.code.setdefault(scenario.policy, code) != code:
+        raise InputError(f"{scenario.policy}: has changed since this worker imported it: start the workers anew")
+    if cell_key(scenario, _memory.digests) != job.key:
+        raise InputError(
+            "a file of the cell, its policy or this program has changed, or is another one on this worker"
+        )
+
+
+def _tables(job: Job, scenario: Scenario) -> Iterator[Any]:
+    assert scenario.policy is not None, "every cell has a policy"
+    digest = _memory.digests.file(scenario.trace)
+    source = (scenario.trace, scenario.format, digest)
+    held = _memory.held  # because: the workers of a cluster may be threads of one process
+    prepared = prepare(
+        scenario, [scenario.policy], trace=held.trace if held is not None and held.source == source else None
+    )
+    if prepared.trace.sha256 != digest:
+        raise InputError(f"{scenario.trace}: changed while it was read")
+    _memory.held = _Held(source, prepared.trace)
+    plan = plan_of(scenario)
+    counted = subjects_of([prepared], plan).counted[0]
+    for number in range(plan.replications):
+        copy = replicated(prepared, plan.shake, number)
+        run = _run(job, copy, scenario.policy, number)
+        yield _rows(job, run, number, counted)
+
+
+def _run(job: Job, prepared: Prepared, policy: str, number: int) -> Run:
+    run = replay_prepared(prepared, policy)
+    if not run.complete:
+        raise InputError(str(run.manifest["message"]))
+    if job.keep_runs:
+        run = to_be_written(prepared, run)
+        write_run(run, run_folder(Path(job.out), job.key, number), summary(run))
+    return run
+
+
+def _rows(job: Job, run: Run, replication: int, counted: NDArray[np.bool_]) -> Any:
+    found = [(group, measure_counted(run, group, counted)) for group in groups(run.jobs)]
+    count = len(found)
     columns: dict[str, pa.Array] = {
         "cell": pa.array([job.number] * count, pa.int64()),
         "key": pa.array([job.key] * count, pa.string()),
         "varied": pa.array([json.dumps(job.varied, sort_keys=True)] * count, pa.string()),
-        "policy": pa.array([found["policy"]] * count, pa.string()),
-        "fingerprint": pa.array([found["fingerprint"]] * count, pa.string()),
-        "group": pa.array([kind for kind, _, _ in groups], pa.string()),
-        "name": pa.array([name for _, name, _ in groups], pa.string()),
-        "jobs": pa.array([values.get("jobs") for _, _, values in groups], pa.int64()),
+        "policy": pa.array([run.name] * count, pa.string()),
+        "replication": pa.array([replication] * count, pa.int64()),
+        "fingerprint": pa.array([run.manifest["fingerprint"]] * count, pa.string()),
+        "group": pa.array([group.kind for group, _ in found], pa.string()),
+        "name": pa.array([group.name or "all" for group, _ in found], pa.string()),
+        "jobs": pa.array([int((group.rows & counted).sum()) for group, _ in found], pa.int64()),
     }
     for metric in METRICS:
-        columns[metric.name] = pa.array([_number(values.get(metric.name)) for _, _, values in groups], pa.float64())
+        columns[metric.name] = pa.array([values.get(metric.name) for _, values in found], pa.float64())
     return pa.table(columns)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}")
+    made = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         pq.write_table(table, made)
         with made.open("rb") as file:

@@ -10,22 +10,23 @@ A key with a dot reaches inside. Every cell is checked before the first one runs
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from sim.experiment.scenario import Scenario, make_scenario, read_yaml, relative_to
 from sim.fleet.problems import did_you_mean
-from sim.results import SCHEMA
-from sim.run import InputError, versions
+from sim.run import InputError
+from sim.sweep.identity import Digests, cell_key
 
 VERSION: Final = 1
 KEYS: Final = ("rehearse_sweep", "base", "grid", "list")
 CELLS_MAX: Final = 100_000
+PROBLEMS_MAX: Final = 20
+"""Cells that are told of: one wrong key in the base is wrong in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,98 +36,95 @@ class Cell:
     number: int
     varied: dict[str, Any]
     """What this cell has of its own: key -> value."""
-    scenario: Scenario
+    data: dict[str, Any]
+    """The whole scenario as a file has it, with whole paths: a worker may be in another folder."""
     key: str
-    """Its identity: the scenario, the content of its files and the version of the program. Also the name of its result."""
+    """Its identity: see `sim.sweep.identity`. Also the name of its result."""
+
+    @property
+    def scenario(self) -> Scenario:
+        """Made anew on each call: a hundred thousand of them at once are much memory."""
+        return make_scenario(self.data, source=f"cell {self.number}")
 
 
 def read_sweep(path: Path) -> list[Cell]:
-    """The cells of a sweep file. Raises `InputError` with every problem of every cell."""
+    """The cells of a sweep file. Raises `InputError` with the problems of the file, or of its cells."""
     data = read_yaml(path)
     problems = [f"{key}: unknown key{did_you_mean(key, KEYS)}" for key in data if key not in KEYS]
     if data.get("rehearse_sweep") != VERSION:
         problems.insert(0, f"must begin with `rehearse_sweep: {VERSION}`")
     base = _base(data.get("base"), path, problems)
-    varied = [*_grid(data.get("grid"), problems), *_list(data.get("list"), problems)]
-    if not varied and not problems:
+    grid, single = _grid(data.get("grid"), problems), _list(data.get("list"), problems)
+    cells = (prod(map(len, grid.values())) if grid else 0) + len(single)
+    if not cells and not problems:
         problems.append("grid or list: one of them is needed, with something in it")
-    if len(varied) > CELLS_MAX:
-        problems.append(f"grid: gives {len(varied)} cells; at most {CELLS_MAX}")
+    if cells > CELLS_MAX:
+        problems.append(f"grid: gives {cells} cells; at most {CELLS_MAX}")
     if problems:
         raise InputError("\n".join(f"{path}: {problem}" for problem in problems))
+    combinations = product(*grid.values()) if grid else ()
+    varied = [*(dict(zip(grid, chosen, strict=True)) for chosen in combinations), *single]
     return _cells(base, varied, path)
 
 
 def _cells(base: Mapping[str, Any], varied: list[dict[str, Any]], path: Path) -> list[Cell]:
     problems: list[str] = []
     cells: list[Cell] = []
-    digests: dict[str, str] = {}
+    digests, folder = Digests(), path.resolve().parent
     first_with: dict[str, int] = {}
     for number, own in enumerate(varied):
         place = f"{path}: cell {number} ({_words(own)})"
+        merged = _merged(base, relative_to(own, folder))
         try:
-            scenario = make_scenario(_merged(base, relative_to(own, path.parent)), source=place)
+            scenario = make_scenario(merged, source=place)
         except InputError as error:
             problems.append(str(error))
             continue
-        if scenario.policy is None:
-            problems.append(f"{place}: policy: is required, one for each cell")
+        wrong = _wrong(scenario)
+        if wrong:
+            problems += [f"{place}: {each}" for each in wrong]
             continue
         key = cell_key(scenario, digests)
         if key in first_with:
             problems.append(f"{place}: is the same as cell {first_with[key]}")
         first_with.setdefault(key, number)
-        cells.append(Cell(number, own, scenario, key))
+        cells.append(Cell(number, own, merged, key))
     if problems:
-        raise InputError("\n".join(problems))
+        more = [f"{path}: and {len(problems) - PROBLEMS_MAX} more problems"] if len(problems) > PROBLEMS_MAX else []
+        raise InputError("\n".join(problems[:PROBLEMS_MAX] + more))
     return cells
 
 
-def cell_key(scenario: Scenario, digests: dict[str, str]) -> str:
-    """The identity of a cell: 24 hexadecimal digits. `digests` remembers the SHA-256 of files."""
-    data = scenario.model_dump(mode="json")
-    files = [data.get(name) for name in ("trace", "cluster", "typical_pods", "scheduler_config", "speed_table", "locality_table")]
-    known: dict[str, Any] = {"scenario": data, "files": [_digest(name, digests) for name in files], "schema": SCHEMA}
-    known["version"] = versions()["rehearse"]
-    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _digest(name: object, digests: dict[str, str]) -> str | None:
-    if not isinstance(name, str):
-        return None
-    if name not in digests:
-        try:
-            digests[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
-        except OSError:
-            digests[name] = (
-                ""  # because: a shorthand of a fleet is no file, and a file that is missing is told by its cell
-            )
-    return digests[name]
+def _wrong(scenario: Scenario) -> list[str]:
+    """What a scenario may hold and a cell may not."""
+    found = []
+    if scenario.policy is None:
+        found.append("policy: is required, one for each cell")
+    if scenario.traces:
+        found.append("traces: a cell has one trace; write `trace: [...]` in the grid")
+    return found
 
 
 def _base(value: object, path: Path, problems: list[str]) -> Mapping[str, Any]:
     if isinstance(value, str):
-        file = path.parent / value
+        file = path.resolve().parent / value
         return relative_to(read_yaml(file), file.parent)
     if not isinstance(value, dict):
         problems.append(f"base: must be a scenario or the name of its file, got {value!r}")
         return {}
-    return relative_to(value, path.parent)
+    return relative_to(value, path.resolve().parent)
 
 
-def _grid(value: object, problems: list[str]) -> list[dict[str, Any]]:
+def _grid(value: object, problems: list[str]) -> dict[str, list[Any]]:
     if value is None:
-        return []
+        return {}
     if not isinstance(value, dict) or not value:
         problems.append(f"grid: must be keys with lists of values, got {value!r}")
-        return []
+        return {}
     for key, values in value.items():
         if not isinstance(values, list) or not values:
             problems.append(f"grid.{key}: must be a list of values, got {values!r}")
-    if problems:
-        return []
-    return [dict(zip(value, chosen, strict=True)) for chosen in product(*value.values())]
+    return {} if problems else {str(key): values for key, values in value.items()}
 
 
 def _list(value: object, problems: list[str]) -> list[dict[str, Any]]:
@@ -135,14 +133,14 @@ def _list(value: object, problems: list[str]) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         problems.append("list: must be a list of mappings, one for each cell")
         return []
-    return list(value)
+    return [{str(key): inner for key, inner in each.items()} for each in value]
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The base with a cell's own values; a key with dots reaches inside."""
     merged = dict(base)
     for key, value in own.items():
-        *outer, last = str(key).split(".")
+        *outer, last = key.split(".")
         place = merged
         for part in outer:
             inner = place.get(part)

@@ -55,9 +55,15 @@ class Digests:
 
     def policy(self, spec: str) -> tuple[tuple[str, ...], ...]:
         """(name, SHA-256) of each file that holds the policy's code; nothing for one of the catalogue."""
-        if spec not in self._policies:
-            self._policies[spec] = tuple((path.name, self.file(path) or "") for path in _policy_files(spec))
-        return self._policies[spec]
+        found = self._policies.get(spec)
+        if found is None:
+            found = tuple((path.name, self.file(path) or "") for path in _policy_files(spec))
+            self._policies[spec] = found
+        return found
+
+    def forget_policies(self) -> None:
+        """Look at the code of policies anew."""
+        self._policies.clear()
 
 
 def cell_key(scenario: Scenario, digests: Digests) -> str:
@@ -65,11 +71,11 @@ def cell_key(scenario: Scenario, digests: Digests) -> str:
     data: dict[str, Any] = scenario.model_dump(mode="json", exclude=set(COMPARED))
     for name in FILES:
         value = data.get(name)
-        digest = digests.file(value) if isinstance(value, str) else None
-        if digest is not None:
+        if isinstance(value, str) and (digest := digests.file(value)) is not None:
             # because: the end of a name may say what format a file has
             data[name] = [Path(value).name, digest]
     assert scenario.policy is not None, "every cell has a policy"
+    data["policy"] = _without_place(scenario.policy)
     known = [data, digests.policy(scenario.policy), SCHEMA, program()]
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
@@ -86,6 +92,19 @@ def program() -> str:
             digest.update("/".join(parts).encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{versions()['rehearse']} {digest.hexdigest()}"
+
+
+def _without_place(spec: str) -> object:
+    """A policy without the folders in which its files lie."""
+    name, _, rest = spec.partition(":")
+    if name == EXTENDER:
+        return [name, Path(rest).name]
+    if name == PROCESS:
+        try:
+            return [name, parse_process(spec)._replace(cwd=None)]
+        except ValueError:
+            return spec  # because: the cell says what is wrong with it
+    return spec
 
 
 def _policy_files(spec: str) -> Iterator[Path]:

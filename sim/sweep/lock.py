@@ -31,7 +31,7 @@ def only_one(folder: Path) -> Iterator[None]:
 def _locked(number: int) -> bool:
     """Whether the open file is ours alone now."""
     if sys.platform == "win32":
-        return True  # because: a file that is open cannot be replaced there, so a second coordinator fails by itself
+        return True  # because: it has no such lock; two coordinators then do some cells twice, with the same result
     import fcntl
 
     try:

@@ -2,7 +2,8 @@
 
 The executor is anything with `submit` that gives futures as `concurrent.futures` does: processes on this machine, or a Dask
 cluster through `Client.get_executor()`. The state of a sweep is its directory and nothing else: `cells/` holds the results,
-`failed.jsonl` what failed. So a coordinator that was killed is started again with the same command and goes on.
+`failed.jsonl` what failed, `earlier/` results that this sweep does not ask for. So a coordinator that was killed is started
+again with the same command and goes on.
 """
 
 from __future__ import annotations
@@ -10,22 +11,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import AbstractContextManager, closing, contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from sim.results import RunDirectoryError
-from sim.sweep.cells import CELLS, Done, Job, run_cell
+from sim.run import Progress
+from sim.sweep.cells import CELLS, Done, Job, run_cell, run_folder
+from sim.sweep.gather import RESULTS, gather
 from sim.sweep.grid import Cell
+from sim.sweep.lock import LOCK, only_one
+from sim.workers import worker_processes
 
-RESULTS: Final = "results.parquet"
+__all__ = ["FAILED", "RESULTS", "Sweep", "dask", "processes", "run_sweep", "with_result"]
+
 FAILED: Final = "failed.jsonl"
 SWEEP: Final = "sweep.json"
+EARLIER: Final = "earlier"
 
 DEATHS_MAX: Final = 3
 """A cell whose worker dies so often is taken to be the reason, and fails."""
@@ -53,70 +56,148 @@ def run_sweep(
     *,
     workers: int = 1,
     keep_runs: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Sweep:
-    """Run the cells that have no result in `out` yet, then gather all results. Raises `RunDirectoryError`.
+    """Run the cells that have no result in `out` yet, then gather all results. Raises `RunDirectoryError`, OSError.
 
-    `progress` is told how many cells are done.
+    `progress` is told how many of those cells are done.
     """
-    _begin(cells, out)
-    wanted = {cell.key: _job(cell, out, keep_runs) for cell in cells if not _result(out, cell.key).exists()}
-    kept = len(cells) - len(wanted)
+    _refuse_unless_ours(out)
+    (out / CELLS).mkdir(parents=True, exist_ok=True)
+    with only_one(out):
+        _begin(cells, out)
+        there = with_result(cells, out, keep_runs=keep_runs)
+        wanted = [cell for cell in cells if cell.key not in there]
+        failed = _run(wanted, out, make_executor, AT_ONCE * workers, keep_runs=keep_runs, progress=progress)
+        _sweep_up(out)
+        there = with_result(cells, out)
+        stopped = next((done for done in failed if done.stop), None)
+        if stopped is not None:
+            raise RunDirectoryError(
+                f"{out}: stopped, since of cell {stopped.number} {stopped.error}; {len(there)} of {len(cells)} cells are done,"
+                " and the same command goes on"
+            )
+        gather([cell for cell in cells if cell.key in there], out)
+    return Sweep(len(cells), len(cells) - len(wanted), sorted(failed))
+
+
+def with_result(cells: Sequence[Cell], out: Path, *, keep_runs: bool = False) -> set[str]:
+    """Keys of the cells that are done; with `keep_runs`, of those whose run directory stands there too."""
+    names = {entry.name for entry in os.scandir(out / CELLS)} if (out / CELLS).is_dir() else set[str]()
+    return {
+        cell.key
+        for cell in cells
+        if f"{cell.key}.parquet" in names and (not keep_runs or run_folder(out, cell.key).is_dir())
+    }
+
+
+def _run(
+    wanted: list[Cell],
+    out: Path,
+    make_executor: MakeExecutor,
+    at_once: int,
+    *,
+    keep_runs: bool,
+    progress: Progress | None,
+) -> list[Done]:
     failed: list[Done] = []
+    place = str(out.resolve())
+    jobs = (Job(cell.number, cell.key, cell.varied, cell.data, place, keep_runs) for cell in wanted)
     with (out / FAILED).open("w", encoding="utf-8") as log:
-        for number, done in enumerate(_all_done(wanted, make_executor, AT_ONCE * workers), start=kept + 1):
+        for number, done in enumerate(_all_done(_Queue(jobs), make_executor, at_once), start=1):
             if done.error is not None:
                 failed.append(done)
                 log.write(json.dumps(done._asdict()) + "\n")
                 log.flush()
             if progress is not None:
                 progress(number)
-    _sweep_up(out)
-    _gather(cells, out)
-    return Sweep(len(cells), kept, sorted(failed))
+    return failed
 
 
-def _job(cell: Cell, out: Path, keep_runs: bool) -> Job:
-    return Job(cell.number, cell.key, cell.varied, cell.scenario.model_dump(), str(out.resolve()), keep_runs)
-
-
-def _result(out: Path, key: str) -> Path:
-    return out / CELLS / f"{key}.parquet"
-
-
-def _begin(cells: Sequence[Cell], out: Path) -> None:
-    """The directory of the sweep: new, or one of a sweep that was interrupted."""
-    mark = out / SWEEP
-    if out.exists() and not mark.exists() and (not out.is_dir() or any(out.iterdir())):
+def _refuse_unless_ours(out: Path) -> None:
+    """Raise `RunDirectoryError` unless the directory is new, empty, or that of a sweep, which may have been killed early."""
+    if not out.exists():
+        return
+    ours = {SWEEP, CELLS, LOCK}
+    if not out.is_dir() or not (
+        (out / SWEEP).exists()
+        or all(each.name in ours or each.name.startswith(f".{SWEEP}.") for each in out.iterdir())
+    ):
         raise RunDirectoryError(
             f"{out}: exists and is not the directory of a sweep; give another --out, or remove it"
         )
-    (out / CELLS).mkdir(parents=True, exist_ok=True)
+
+
+def _begin(cells: Sequence[Cell], out: Path) -> None:
+    """Tidy up behind a sweep that was interrupted, and say what this one is."""
     _sweep_up(out)
     data = {
         "rehearse_sweep_results": 1,
         "cells": [{"cell": each.number, "key": each.key, **each.varied} for each in cells],
     }
-    made = mark.with_name(f".{SWEEP}.{os.getpid()}")
+    made = out / f".{SWEEP}.{os.getpid()}"
     made.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
-    made.replace(mark)
+    made.replace(out / SWEEP)
+    _put_aside({f"{cell.key}.parquet" for cell in cells}, out)
+
+
+def _put_aside(wanted: set[str], out: Path) -> None:
+    """Results that this sweep does not ask for go to `earlier/`, and those that it asks for come back from there."""
+    earlier = out / EARLIER
+    others = [entry.name for entry in os.scandir(out / CELLS) if entry.name not in wanted]
+    if others:
+        earlier.mkdir(exist_ok=True)
+    for name in others:
+        (out / CELLS / name).replace(earlier / name)
+    for name in [entry.name for entry in os.scandir(earlier)] if earlier.is_dir() else []:
+        if name in wanted:
+            (earlier / name).replace(out / CELLS / name)
 
 
 def _sweep_up(out: Path) -> None:
-    for left in (out / CELLS).glob(".*"):  # because: a process that was killed could not remove them
+    """Remove what a process that was killed could not."""
+    for left in [*(out / CELLS).glob(".*"), *out.glob(f".{SWEEP}.*"), *out.glob(f".{RESULTS}.*")]:
         left.unlink(missing_ok=True)
 
 
-def _all_done(wanted: dict[str, Job], make_executor: MakeExecutor, at_once: int) -> Iterator[Done]:
+class _Queue:
+    """Jobs that wait, made when they are asked for; one that could not be given away comes back to the front."""
+
+    def __init__(self, jobs: Iterator[Job]) -> None:
+        self._jobs = jobs
+        self._back: list[Job] = []
+        self.stopped = False
+        """No more are to be begun."""
+
+    def pop(self) -> Job | None:
+        """The next; None if there is none, or no more are to be begun."""
+        if self.stopped:
+            return None
+        return self._back.pop() if self._back else next(self._jobs, None)
+
+    def push(self, job: Job) -> None:
+        """Before all others."""
+        self._back.append(job)
+
+
+def _all_done(waiting: _Queue, make_executor: MakeExecutor, at_once: int) -> Iterator[Done]:
     """Each cell as it is done. An executor that breaks is replaced; what was in flight is tried again, one cell at a time."""
-    waiting = list(wanted.values())[::-1]
-    suspects: list[Job] = []
     deaths: dict[str, int] = {}
-    while waiting or suspects:
+    suspects: list[Job] = []
+    while True:
         lost: list[Job] = []
-        alone = bool(suspects)  # because: with one cell in flight it is known whose worker died
+        # because: with one cell in flight it is known whose worker died
+        queue, most = (_Queue(iter(suspects)), 1) if suspects else (waiting, at_once)
+        first = queue.pop()
+        if first is None:
+            return
+        queue.push(first)
+        suspects = []
         with make_executor() as executor:
-            yield from _until_it_breaks(executor, suspects if alone else waiting, lost, 1 if alone else at_once)
+            for done in _until_it_breaks(executor, queue, lost, most):
+                waiting.stopped = waiting.stopped or done.stop
+                yield done
+        suspects += [job for job in iter(queue.pop, None) if queue is not waiting]
         for job in lost:
             deaths[job.key] = deaths.get(job.key, 0) + 1
             if deaths[job.key] < DEATHS_MAX:
@@ -125,68 +206,34 @@ def _all_done(wanted: dict[str, Job], make_executor: MakeExecutor, at_once: int)
                 yield Done(job.number, job.key, f"its worker died {DEATHS_MAX} times")
 
 
-def _until_it_breaks(executor: Executor, waiting: list[Job], lost: list[Job], at_once: int) -> Iterator[Done]:
+def _until_it_breaks(executor: Executor, waiting: _Queue, lost: list[Job], at_once: int) -> Iterator[Done]:
     flying: dict[Future[Done], Job] = {}
     broken = False
-    while flying or (waiting and not broken):
-        while waiting and not broken and len(flying) < at_once:
-            job = waiting.pop()
+    while True:
+        while not broken and len(flying) < at_once and (job := waiting.pop()) is not None:
             try:
                 flying[executor.submit(run_cell, job)] = job
             except (BrokenExecutor, RuntimeError):
-                waiting.append(job)
+                waiting.push(job)
                 broken = True
         if not flying:
             return
         ready, _ = wait(flying, return_when=FIRST_COMPLETED)
         for future in ready:
             job = flying.pop(future)
-            error = future.exception()
-            if error is None:
+            try:
                 yield future.result()
-            elif isinstance(error, BrokenExecutor):
+            except (BrokenExecutor, CancelledError):
                 lost.append(job)
                 broken = True
-            else:
+            except Exception as error:  # because: a defect in one cell must not end the others
                 yield Done(job.number, job.key, f"{type(error).__name__}: {error}")
-
-
-def _gather(cells: Sequence[Cell], out: Path) -> None:
-    """All results as one file, in the order of the cells: the same bytes however they were made."""
-    tables = [pq.read_table(path) for cell in cells if (path := _result(out, cell.key)).exists()]
-    if not tables:
-        return
-    table = pa.concat_tables(tables)
-    numbers = {cell.key: cell.number for cell in cells}
-    place = table.schema.get_field_index("cell")
-    renumbered = pa.array([numbers[key] for key in table["key"].to_pylist()], pa.int64())
-    table = table.set_column(place, "cell", renumbered)
-    keys = sorted({key for cell in cells for key in cell.varied})
-    varied = {cell.key: cell.varied for cell in cells}
-    for key in keys:
-        values = [varied[each].get(key) for each in table["key"].to_pylist()]
-        if f"varied.{key}" not in table.column_names:
-            table = table.append_column(f"varied.{key}", _column(values))
-    made = out / f".{RESULTS}.{os.getpid()}"
-    pq.write_table(table.drop_columns(["varied"]), made)
-    made.replace(out / RESULTS)
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """Numbers stay numbers; anything mixed becomes text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds <= {float} or kinds <= {str} or kinds <= {bool}:
-        return pa.array(values)
-    if kinds <= {int, float}:
-        return pa.array([None if value is None else float(value) for value in values])
-    return pa.array([None if value is None else json.dumps(value, sort_keys=True) for value in values])
 
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor]:
     """Processes on this machine."""
-    # because: a spawned process is the same on every system, and a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with worker_processes(workers) as pool:
         yield pool
 
 

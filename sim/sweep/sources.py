@@ -26,7 +26,7 @@ def module_sources(name: str) -> list[Path]:
         sys.path.insert(0, here)
     try:
         spec = importlib.util.find_spec(name)
-    except Exception:  # noqa: BLE001  # because: a package that cannot be imported is told by the cell that uses it
+    except Exception:  # because: a package that cannot be imported is told by the cell that uses it
         return []
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return []

@@ -74,7 +74,10 @@ def test_a_mapping_is_the_same_text():
     ("policy", "why"),
     [
         ({}, "policy: must have one of the keys process, extender, got none"),
-        ({"proces": ["x"]}, "policy: must have one of the keys process, extender, got proces; did you mean 'process'?"),
+        (
+            {"proces": ["x"]},
+            "policy: must have one of the keys process, extender, got proces; did you mean 'process'?",
+        ),
         ({"process": "./s"}, "policy: must have process as a list of words, the command first, got './s'"),
         ({"process": []}, "policy: must have process as a list of words"),
         ({"process": ["x", 5]}, "policy: must have process as a list of words"),

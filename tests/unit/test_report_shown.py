@@ -114,7 +114,13 @@ def test_the_map_of_the_fleet_is_that_of_brute_force():
 
 @pytest.mark.parametrize(
     ("fleet", "kind", "count"),
-    [("1x8", "server", 1), ("48x8", "server", 48), ("49x8", "servers", 25), ("10000x8", "servers", 48), ("demo", "server", 40)],
+    [
+        ("1x8", "server", 1),
+        ("48x8", "server", 48),
+        ("49x8", "servers", 25),
+        ("10000x8", "servers", 48),
+        ("demo", "server", 40),
+    ],
 )
 def test_any_fleet_fits(fleet, kind, count):
     table = servers_table(topology_of(load_fleet(fleet).fleet))
@@ -248,7 +254,9 @@ def test_text_is_escaped_and_names_are_shortened():
     assert '<title id="k">&#34;quoted&#34; &lt;b&gt;</title>' in drawn
 
 
-@pytest.mark.parametrize(("span", "count", "step"), [(10, 5, 2), (1, 4, 0.25), (0.03, 6, 0.005), (7, 7, 1), (300, 3, 100)])
+@pytest.mark.parametrize(
+    ("span", "count", "step"), [(10, 5, 2), (1, 4, 0.25), (0.03, 6, 0.005), (7, 7, 1), (300, 3, 100)]
+)
 def test_round_ticks(span, count, step):
     assert nice_step(span, count) == pytest.approx(step)
     assert len(linear(0, span, count)) <= count + 1
@@ -260,7 +268,7 @@ def test_ticks_of_time_and_waits():
     assert ticks[1].at == pytest.approx(5 / 17.2)
     assert title == "days since the first submission"
     later, title = time_ticks(10 * 60_000, plain("zh"), start_ms=3_600_000)
-    assert ([tick.text for tick in later][0], title) == ("60", "自首次提交起的分钟数")
+    assert (next(tick.text for tick in later), title) == ("60", "自首次提交起的分钟数")
     scale = LogWaits(100_000.0)
     assert scale.at(np.array([0.0, 1000.0, 10_000.0, 100_000.0])).tolist() == pytest.approx([0, 0, 0.5, 1])
     assert [tick.text for tick in scale.ticks(plain())] == ["≤ 1 s", "10 s", "1 min"]

@@ -188,6 +188,8 @@ def _range(rows: Sequence[Row], floor: float) -> tuple[float, float]:
     highs = [mark.high for row in rows for mark in row.marks if mark.high is not None]
     low = max(min([*lows, *values, 0.0]), min(*values, 0.0) - largest, floor)
     high = min(max([*highs, *values, 0.0]), max(*values, 0.0) + largest)
+    if high <= low:
+        low, high = -largest, largest
     room = 0.04 * (high - low)
     return low - room, high + room
 

@@ -1,0 +1,119 @@
+"""Sweeps under kill -9: nothing is lost, nothing is done twice, nothing is left behind.
+
+`make chaos` runs it long: REHEARSE_SWEEP_CELLS cells, and kills until all are done.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sweeps import here, write
+
+from sim.sweep.cells import CELLS
+from sim.sweep.grid import read_sweep
+from sim.sweep.run import RESULTS, dask, processes, run_sweep
+
+CELL_COUNT = int(os.environ.get("REHEARSE_SWEEP_CELLS", "16"))
+LONG = CELL_COUNT > 16
+
+
+def alive(pid):
+    """Whether a process runs: one that is dead and not waited for does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return found.stdout.strip()[:1] not in {"", "Z"}
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(each) for each in found.stdout.split()]
+
+
+def done(out):
+    return {path.name: path.stat().st_mtime_ns for path in (out / CELLS).glob("*.parquet")}
+
+
+def until(holds, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
+
+
+def test_killed_workers_and_coordinators_lose_nothing_and_do_nothing_twice(tmp_path):
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    sweep = write(tmp_path, f"{{policy: [fifo, easy], seed: {[*range(CELL_COUNT // 2)]}}}")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "sim.cli", "sweep", str(sweep), "--out", str(out), "--workers", "2"]
+    stamps = {}
+    kills = 0
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begun = len(done(out))
+        until(lambda begun=begun, process=process: process.poll() is not None or len(done(out)) > begun)
+        if process.poll() is None and (LONG or kills < 2):
+            time.sleep(chance.uniform(0, 0.5) if LONG else 0)
+            workers = children(process.pid)
+            victim = (
+                chance.choice([process.pid, *workers]) if LONG or not workers else (process.pid, workers[-1])[kills]
+            )
+            os.kill(victim, signal.SIGKILL)
+            kills += 1
+            if victim == process.pid:
+                process.wait()
+                until(lambda workers=workers: not any(map(alive, workers)), 5)
+        code = process.wait(timeout=90)
+        for name, stamp in done(out).items():
+            assert stamps.setdefault(name, stamp) == stamp, "nothing is done twice"
+        if code == 0:
+            break
+    assert kills >= 2
+    print(f"{kills} kills, {len(stamps)} cells")
+    assert len(stamps) == CELL_COUNT
+    cells = read_sweep(sweep)
+    run_sweep(cells, tmp_path / "clean", here())
+    assert (tmp_path / "clean" / RESULTS).read_bytes() == (out / RESULTS).read_bytes()
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "clean").iterdir()}
+
+
+def test_an_interrupt_ends_at_once_and_says_so(tmp_path):
+    sweep = write(tmp_path, f"{{policy: [fifo], seed: {[*range(500)]}}}")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "sim.cli", "sweep", str(sweep), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        until(lambda: len(done(out)) > 2)
+        os.killpg(process.pid, signal.SIGINT)  # because: a terminal interrupts the whole group
+        said = process.communicate(timeout=10)[1]
+    assert (process.returncode, said.strip()) == (130, "interrupted")
+    assert 2 < len(done(out)) < 500
+
+
+def test_a_dask_cluster_gives_the_same_bytes_also_when_workers_die(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra rehearse[dask]")
+    cells = read_sweep(write(tmp_path, "{policy: [fifo, easy, sjf-oracle], seed: [1, 2, 3, 4]}"))
+    run_sweep(cells, tmp_path / "one", here())
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    ) as cluster:
+        first = next(iter(cluster.workers.values()))
+
+        def killing(number):
+            if number == 1:
+                os.kill(first.pid, signal.SIGKILL)
+
+        address = cluster.scheduler_address
+        found = run_sweep(cells, tmp_path / "many", lambda: dask(address), workers=2, progress=killing)
+    assert not found.failed
+    assert (tmp_path / "one" / RESULTS).read_bytes() == (tmp_path / "many" / RESULTS).read_bytes()
+
+
+def test_processes_give_the_same_bytes(tmp_path):
+    cells = read_sweep(write(tmp_path, "{policy: [fifo, easy, sjf-oracle], seed: [1, 2]}"))
+    run_sweep(cells, tmp_path / "one", here())
+    run_sweep(cells, tmp_path / "two", lambda: processes(2), workers=2)
+    assert (tmp_path / "one" / RESULTS).read_bytes() == (tmp_path / "two" / RESULTS).read_bytes()
