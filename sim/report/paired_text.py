@@ -95,9 +95,11 @@ def effect_row(effect: Effect, voice: Voice | None = None) -> list[str]:
     if effect.kind != "all":
         group = f"{effect.kind} {effect.name}" if voice is None else group_words(effect.kind, effect.name, voice)
         name = f"  {name} {group}"
-    needed = f" ({spoken.say('who.decide', n=effect.blocks_needed)})" if effect.blocks_needed else ""
     both = [spoken.value(metric, each) for each in (effect.baseline, effect.value)]
-    verdict = spoken.say(f"outcome.{effect.verdict}") + needed
+    verdict = spoken.say(f"outcome.{effect.verdict}")
+    if effect.blocks_needed:
+        more = spoken.say("who.decide", n=effect.blocks_needed)
+        verdict = spoken.say("list.parenthesis", text=verdict, more=more)
     return [
         name,
         *both,

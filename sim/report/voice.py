@@ -229,7 +229,8 @@ class Voice:
             return self.name(text)
         said = []
         if found.relative is not None:
-            said.append(self.percent(found.relative))
+            part = self.plain(abs(found.relative) * 100)
+            said.append(self.say("figure.percent", amount=f"{'-' if found.relative < 0 else '+'}{part}"))
         if found.absolute is not None:
             sign = "-" if found.absolute < 0 else "+"
             amount = abs(found.absolute)

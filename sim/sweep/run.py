@@ -77,6 +77,8 @@ def run_sweep(
                 f"{out}: stopped, since of cell {stopped.number} {stopped.error}; {len(there)} of {len(cells)} cells are done,"
                 " and the same command goes on"
             )
+        lost = {cell.number for cell in wanted if cell.key not in there} - {done.number for done in failed}
+        assert not lost, f"cells {sorted(lost)} have no result and did not fail"
         gather([cell for cell in cells if cell.key in there], out)
     return Sweep(len(cells), len(cells) - len(wanted), sorted(failed))
 
@@ -197,7 +199,8 @@ def _all_done(waiting: _Queue, make_executor: MakeExecutor, at_once: int) -> Ite
             for done in _until_it_breaks(executor, queue, lost, most):
                 waiting.stopped = waiting.stopped or done.stop
                 yield done
-        suspects += [job for job in iter(queue.pop, None) if queue is not waiting]
+        if queue is not waiting:
+            suspects += iter(queue.pop, None)
         for job in lost:
             deaths[job.key] = deaths.get(job.key, 0) + 1
             if deaths[job.key] < DEATHS_MAX:

@@ -195,7 +195,7 @@ def test_numbers_and_plurals():
     )
     assert chinese.difference(wait, 1000.0, 2000.0) == "-1 秒（-50%）"
     assert chinese.difference(share, 0.5, 0.4) == "+10.0 个百分点"
-    assert chinese.margin("+5 % or +2 min", "ms") == "+5.0%或 +2 分钟"
+    assert chinese.margin("+5 % or +2 min", "ms") == "+5% 或 +2 分钟"
     assert english.margin("+5 % or +2 min", "ms") == "+5 % or +2 min"
     assert english.listed(["a", "b", "c"]) == "a, b and c"
     assert chinese.listed(["a", "b", "c"]) == "a、b 和 c"
