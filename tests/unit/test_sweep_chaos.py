@@ -84,7 +84,11 @@ def test_killed_workers_and_coordinators_lose_nothing_and_do_nothing_twice(tmp_p
 def test_an_interrupt_ends_at_once_and_says_so(tmp_path):
     sweep = write(tmp_path, f"{{policy: [fifo], seed: {[*range(500)]}}}")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "sim.cli", "sweep", str(sweep), "--out", str(out), "--workers", "2"]
+    # because: a test run in the background ignores interrupts, and so would the programs that it starts
+    listens = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from sim.cli import main; main()"
+    )
+    command = [sys.executable, "-c", listens, "sweep", str(sweep), "--out", str(out), "--workers", "2"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         until(lambda: len(done(out)) > 2)
         os.killpg(process.pid, signal.SIGINT)  # because: a terminal interrupts the whole group
