@@ -13,6 +13,7 @@ help:
 	@echo "make bench-extender  what an answer to kube-scheduler costs"
 	@echo "make coverage  how often the intervals of a comparison are right"
 	@echo "make fuzz   long property tests"
+	@echo "make chaos  a sweep of 200 cells under kill -9 at random moments"
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version) if sys.version_info < (3, 11) else None'
@@ -47,6 +48,9 @@ coverage: $(READY)
 
 fuzz: $(READY)
 	REHEARSE_FUZZ=long $(BIN)/python -m pytest -n auto tests/properties
+
+chaos: $(READY)
+	REHEARSE_SWEEP_CELLS=200 $(BIN)/python -m pytest -s tests/unit/test_sweep_chaos.py -k killed
 
 notebooks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'jupyterlab>=4'

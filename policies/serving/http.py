@@ -220,6 +220,9 @@ class HttpServer:
     async def serve(self) -> None:
         """Serve until `stop`; then finish what is in flight."""
         await self._server.serve(sockets=[self._listener])
+        for left in list(self._server.server_state.connections):
+            left.transport.abort()  # because: a client that takes nothing would keep its connection beyond the end
+        await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Take no more connections, finish what is in flight; a second call waits for nothing."""
