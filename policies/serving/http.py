@@ -25,6 +25,9 @@ from policies.serving.connections import Guard
 
 BACKLOG: Final = 2048
 
+LAST_TURNS = 5
+"""Turns of the event loop in which connections that were just being accepted come to their end."""
+
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -220,9 +223,10 @@ class HttpServer:
     async def serve(self) -> None:
         """Serve until `stop`; then finish what is in flight."""
         await self._server.serve(sockets=[self._listener])
-        for left in list(self._server.server_state.connections):
-            left.transport.abort()  # because: a client that takes nothing would keep its connection beyond the end
-        await asyncio.sleep(0)
+        for _ in range(LAST_TURNS):
+            for left in list(self._server.server_state.connections):
+                left.transport.abort()  # because: a client that takes nothing would keep its connection beyond the end
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Take no more connections, finish what is in flight; a second call waits for nothing."""

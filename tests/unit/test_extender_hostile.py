@@ -4,6 +4,7 @@ pod, and the next request is answered as if nothing had been."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import json
 import logging
@@ -11,6 +12,7 @@ import resource
 import socket
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -25,6 +27,19 @@ from policies.serving.http import Limits
 
 QUICK = Limits(request_s=0.3, body_s=0.4, head_s=0.4, idle_s=30, waiting=2, connections=50)
 GOOD = by_name(pod("good"), ["a"])
+
+
+# because: a connection that is being accepted while a server stops is closed by the collector, whenever that runs
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """What the collector closes, it closes before the next test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
