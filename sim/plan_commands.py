@@ -219,20 +219,18 @@ def _answered(prepared: Prepared, question: Question, workers: int, *, as_json: 
     from sim.planning.plan import STEPS
     from sim.planning.plan import plan as find
     from sim.planning.question import checked
-    from sim.planning.text import answer_lines, mix_lines, quota_lines
+    from sim.planning.text import plan_lines, quota_lines
     from sim.planning.written import Planned
 
     question = checked(prepared, question)
     what = f"plan, growth {float(question.growth):g}"
     if question.pools:
         with progress(what, len(question.policies) * outer_combinations(question)) as shown:
-            mixes = plan_mix(prepared, question, workers=workers, progress=shown)
-        lines, planned = mix_lines(mixes, question), Planned(question, mixes)
+            planned = Planned(question, plan_mix(prepared, question, workers=workers, progress=shown))
     else:
         with progress(what, len(question.policies) * question.replications * STEPS) as shown:
-            answers = find(prepared, question, workers=workers, progress=shown)
-        lines, planned = answer_lines(answers, question), Planned(question, answers)
-    for line in () if as_json else [*lines, *quota_lines(prepared, question), ""]:
+            planned = Planned(question, find(prepared, question, workers=workers, progress=shown))
+    for line in () if as_json else [*plan_lines(planned), *quota_lines(prepared, question), ""]:
         say(line)
     return planned
 

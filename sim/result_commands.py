@@ -18,9 +18,8 @@ def validate(directory: Path, as_json: bool) -> None:
     """Compare the run in DIRECTORY with the starts that its trace recorded, and say how far to trust it."""
     from sim.fidelity.validate import validate as validate_run
     from sim.results import as_json as to_json
-    from sim.results import read_run
 
-    found = validate_run(directory, read_run(directory).capacity_milli)
+    found = validate_run(directory)
     if as_json:
         say(to_json(found.as_data()).rstrip())
         return
@@ -68,13 +67,18 @@ def _rows(name: str, found: object) -> Iterator[list[str]]:
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--perfetto", required=True, type=click.Path(path_type=Path), help="The file to write; .gz packs it.")
-@click.option("--cluster", help="The fleet of the run, for the names of its servers.")
-def export(directory: Path, perfetto: Path, cluster: str | None) -> None:
+@click.option("--cluster", help="The fleet of a run of an older version, for the names of its servers.")
+@click.option("--from", "begin", metavar="TIME", help="Only from this time after the first submission on.")
+@click.option("--to", "end", metavar="TIME", help="Only until this time after the first submission.")
+def export(directory: Path, perfetto: Path, cluster: str | None, begin: str | None, end: str | None) -> None:
     """Write the run in DIRECTORY as a trace that Perfetto and Chrome's tracing page open."""
     from sim.export.perfetto import write_perfetto
     from sim.fleet.load import load_fleet
     from sim.results import read_run
 
+    from_ms, to_ms = _time("--from", begin), _time("--to", end)
+    if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+        raise InputError(f"--to {end}: must be later than --from {begin}")
     run = read_run(directory)
     names: list[str] = []
     if cluster is not None:
@@ -84,7 +88,16 @@ def export(directory: Path, perfetto: Path, cluster: str | None) -> None:
             raise InputError(f"--cluster {cluster}: is not the fleet of {directory}, which was {known['source']}")
         names = [server.name for server in loaded.fleet.servers]
     try:
-        count = write_perfetto(run, perfetto, servers=names)
+        count = write_perfetto(run, perfetto, servers=names, from_ms=from_ms, to_ms=to_ms)
     except ValueError as error:
         raise InputError(f"{directory}: {error}") from error
-    say(f"{perfetto}: {count} events")
+    say(f"{perfetto}: {count:,} events, {perfetto.stat().st_size / 1e6:.1f} MB")
+
+
+def _time(flag: str, text: str | None) -> int | None:
+    from sim.experiment.durations import parse_duration
+
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise InputError(f"{flag}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,15 @@ from sim.experiment.compare import compare
 from sim.experiment.comparison import Comparison
 from sim.experiment.prepare import Prepared, prepare, replay_prepared
 from sim.experiment.scenario import make_scenario
+from sim.experiment.scenario_keys import ShakeKeys
+from sim.experiment.shake import Shake
 from sim.jobs_table import jobs_arrow
+from sim.planning.levels import parse_levels
+from sim.planning.mix import plan_mix
+from sim.planning.plan import plan
+from sim.planning.question import Question, checked
+from sim.planning.text import plan_lines
+from sim.planning.written import Planned, tried_table
 from sim.results import Run
 from sim.run import InputError
 from traces.trace import Trace
@@ -64,6 +73,21 @@ class Session:
         with tempfile.TemporaryDirectory() as folder:
             return compare(self.prepared, policies, policies[0], Path(folder) / "out", gates=gates).comparison
 
+    def plan(
+        self, policies: Sequence[str], levels: Sequence[str], *, shake: str = "5%", workers: int = 1, **keys: Any
+    ) -> Planned:
+        """The smallest fleet under each policy that keeps the levels. `keys` are those of `sim.planning.question.Question`."""
+        share = ShakeKeys.model_validate({"submit": shake, "run": shake})
+        asked = Question(
+            policies=tuple(policies),
+            gates=parse_levels(levels),
+            shake=Shake(submit=share.submit, run=share.run),
+            **keys,
+        )
+        question = checked(self.prepared, asked)
+        find = plan_mix if question.pools else plan
+        return Planned(question, find(self.prepared, question, workers=workers))
+
 
 def _demo_trace() -> Trace:
     from sim.demo import demo_trace
@@ -75,6 +99,17 @@ def _demo_trace() -> Trace:
 def jobs_frame(run: Run) -> pd.DataFrame:
     """The jobs of a run, as `jobs.parquet` has them."""
     frame: pd.DataFrame = jobs_arrow(run.jobs, run.levels).to_pandas()
+    return frame
+
+
+def plan_text(planned: Planned, width: int = 90) -> str:
+    """What a plan found, in sentences of so many letters a line."""
+    return "\n".join(line for said in plan_lines(planned) for line in textwrap.wrap(said, width))
+
+
+def tried_frame(planned: Planned) -> pd.DataFrame:
+    """One row for each fleet that a plan tried; a level is a column, named as it is written."""
+    frame: pd.DataFrame = tried_table([planned]).to_pandas()
     return frame
 
 

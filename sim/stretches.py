@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.timeline import RELEASES, Columns, Happened
+
+STILL_RUNS: Final = -1
+"""How a stretch ended that did not end before the run did."""
 
 
 class Stretches(NamedTuple):
@@ -19,6 +22,8 @@ class Stretches(NamedTuple):
     start_ms: NDArray[np.int64]
     end_ms: NDArray[np.int64]
     """When it finished, was killed or preempted; the end of the run for those that still ran."""
+    ended: NDArray[np.int8]
+    """How: a member of `Happened`, or `STILL_RUNS`."""
 
 
 def stretches(timeline: Columns, end_ms: int) -> Stretches:
@@ -28,11 +33,13 @@ def stretches(timeline: Columns, end_ms: int) -> Stretches:
     order = rows[np.argsort(timeline.job[rows], kind="stable")]
     starts = np.flatnonzero(timeline.happened[order] == Happened.START)
     ends = np.full(len(starts), end_ms, dtype=np.int64)
+    ended = np.full(len(starts), STILL_RUNS, dtype=np.int8)
     behind = starts + 1
     closed = behind < len(order)
     closed[closed] = timeline.job[order[behind[closed]]] == timeline.job[order[starts[closed]]]
     ends[closed] = timeline.at_ms[order[behind[closed]]]
+    ended[closed] = timeline.happened[order[behind[closed]]]
     entry = order[starts]
     back = np.argsort(entry, kind="stable")
     entry = entry[back]
-    return Stretches(entry, timeline.job[entry], timeline.at_ms[entry], ends[back])
+    return Stretches(entry, timeline.job[entry], timeline.at_ms[entry], ends[back], ended[back])

@@ -1,49 +1,131 @@
 """A run as a trace that Perfetto and Chrome open: a row for each device, a slice for each job on it, counters above.
 
-The format is the JSON form of trace events: `ph: X` is a slice with `ts` and `dur` in microseconds, `C` a counter, `M` a name.
-A job on many devices is a slice on each, so that what stands idle is seen.
+The format is the JSON form of trace events (Trace Event Format, "JSON Object Format"): `X` is a slice with `ts` and `dur` in
+microseconds, `C` a counter, `M` a name. Slices of one row must not overlap, so jobs that share a device have rows of their own.
+A job on many devices is a slice on each, so that what stands idle is seen; one without a device has none.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.bitset import bits
 from sim.results import Run
-from sim.stretches import stretches
+from sim.stretches import STILL_RUNS, Stretches, stretches
 from sim.timeline import ENDS, Happened
+from traces.job import DEVICE_MILLI
 
 COUNTERS: Final = 1
 """The process that holds the counters; servers follow it."""
 
+LANES: Final = DEVICE_MILLI
+"""Rows that a device can have: as many jobs may share it."""
 
-def write_perfetto(run: Run, path: Path, *, servers: Sequence[str] = ()) -> int:
-    """Write the trace, packed if the name ends in `.gz`; gives the number of its events. `servers` are their names by number.
+EVENTS_MAX: Final = 3_000_000
+"""About 400 MB; the pages that open traces hold little more."""
 
-    Raises ValueError for a static fill, which has no clock.
+_ENDED: Final = {
+    int(Happened.FINISH): "finished",
+    int(Happened.KILL): "killed",
+    int(Happened.PREEMPT): "preempted",
+    STILL_RUNS: "runs on",
+}
+
+
+def write_perfetto(
+    run: Run, path: Path, *, servers: Sequence[str] = (), from_ms: int | None = None, to_ms: int | None = None
+) -> int:
+    """Write the trace, packed if the name ends in `.gz`; gives the number of its events.
+
+    `servers` are the names of servers by number, where the run does not hold them. With `from_ms` or `to_ms`, counted from the
+    first submission, only what touches that time. Raises ValueError for a static fill, which has no clock, and for a
+    trace that is too large to be opened; OSError.
     """
     if run.is_fill:
         raise ValueError("a static fill has no clock, so there is nothing to draw over time")
-    lines = [json.dumps(event, separators=(",", ":")) for event in _events(run, servers)]
-    text = '{"displayTimeUnit":"ms","traceEvents":[\n' + ",\n".join(lines) + "\n]}\n"
-    data = text.encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    return len(lines)
+    first = int(run.jobs.submit_ms.min()) if len(run.jobs) else 0
+    begin = None if from_ms is None else first + from_ms
+    end = None if to_ms is None else first + to_ms
+    found = _within(stretches(run.timeline, int(run.manifest["end_ms"])), begin, end)
+    expected = _slice_count(run, found) + 2 * len(_lasts(run.timeline.at_ms, begin, end))
+    if expected > EVENTS_MAX:
+        raise ValueError(
+            f"the trace would have {expected:,} events, of which no viewer opens more than about {EVENTS_MAX:,}: give a part"
+            " of the time with --from and --to"
+        )
+    names = list(servers) or (run.servers.name if run.servers is not None else [])
+    count = 0
+    with _whole_file(path) as file:
+        file.write(b'{"displayTimeUnit":"ms","traceEvents":[')
+        for event in chain(_head(run), _counters(run, begin, end), _slices(run, found, names)):
+            file.write((",\n" if count else "\n").encode() + event.encode())
+            count += 1
+        file.write(b"\n]}\n")
+    return count
 
 
-def _events(run: Run, servers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    yield {"ph": "M", "pid": COUNTERS, "tid": 0, "name": "process_name", "args": {"name": f"fleet under {run.name}"}}
-    yield from _counters(run)
-    yield from _slices(run, servers)
+@contextmanager
+def _whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name when all of it is written."""
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with made.open("wb") as plain:
+            if path.suffix == ".gz":
+                with gzip.GzipFile("", "wb", compresslevel=5, fileobj=plain, mtime=0) as packed:
+                    yield packed  # type: ignore[misc]  # because: its type says less than it can
+            else:
+                yield plain
+        made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
 
 
-def _counters(run: Run) -> Iterator[dict[str, Any]]:
+def _within(found: Stretches, begin: int | None, end: int | None) -> Stretches:
+    """Those that touch the time."""
+    kept = np.ones(len(found.job), dtype=np.bool_)
+    if begin is not None:
+        kept &= found.end_ms >= begin
+    if end is not None:
+        kept &= found.start_ms <= end
+    return Stretches._make(column[kept] for column in found)
+
+
+def _slice_count(run: Run, found: Stretches) -> int:
+    line = run.timeline
+    devices = np.concatenate(([0], np.cumsum(np.bitwise_count(line.share_devices).astype(np.int64))))
+    total = devices[line.share_start[found.entry + 1]] - devices[line.share_start[found.entry]]
+    return int(total.sum())
+
+
+def _lasts(at_ms: NDArray[np.int64], begin: int | None, end: int | None) -> NDArray[np.int64]:
+    """Rows of the last entry of each instant."""
+    if not len(at_ms):
+        return np.zeros(0, dtype=np.int64)
+    last = np.append(np.diff(at_ms) > 0, True)
+    if begin is not None:
+        last &= at_ms >= begin
+    if end is not None:
+        last &= at_ms <= end
+    return np.flatnonzero(last)
+
+
+def _head(run: Run) -> Iterator[str]:
+    name = f"fleet under {run.name}"
+    yield _json({"ph": "M", "pid": COUNTERS, "tid": 0, "name": "process_name", "args": {"name": name}})
+
+
+def _counters(run: Run, begin: int | None, end: int | None) -> Iterator[str]:
     """Devices in use and devices waited for, whenever they change."""
     line, demand = run.timeline, run.jobs.demand_milli
     waited = np.zeros(len(line.at_ms), dtype=np.int64)
@@ -63,55 +145,71 @@ def _counters(run: Run) -> Iterator[dict[str, Any]]:
             (used if running[job] else waited)[row] = -amount
             running[job] = False
     used, waited = np.cumsum(used), np.cumsum(waited)
-    lasts = (
-        np.flatnonzero(np.append(np.diff(line.at_ms) > 0, True)) if len(line.at_ms) else np.zeros(0, dtype=np.int64)
-    )
-    for last in lasts.tolist():
-        for name, column in (("devices in use", used), ("devices waited for", waited)):
-            told = {"devices": int(column[last]) / 1000}
-            yield {
-                "ph": "C",
-                "pid": COUNTERS,
-                "tid": 0,
-                "ts": int(line.at_ms[last]) * 1000,
-                "name": name,
-                "args": told,
-            }
+    lasts = _lasts(line.at_ms, begin, end)
+    times, columns = line.at_ms[lasts].tolist(), (used[lasts].tolist(), waited[lasts].tolist())
+    for at_ms, *amounts in zip(times, *columns, strict=True):
+        for name, milli in zip(("devices in use", "devices waited for"), amounts, strict=True):
+            yield (
+                f'{{"ph":"C","pid":{COUNTERS},"tid":0,"ts":{at_ms * 1000},"name":"{name}",'
+                f'"args":{{"devices":{milli / DEVICE_MILLI}}}}}'
+            )
 
 
-def _slices(run: Run, servers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    line = run.timeline
-    names = run.jobs.text("job_id").to_pylist()
-    queues = run.jobs.text("queue").to_pylist()
-    submits = run.jobs.submit_ms
-    named: set[tuple[int, int]] = set()
-    found = stretches(line, int(run.manifest["end_ms"]))
-    for entry, job, start, end in zip(*(column.tolist() for column in found), strict=True):
-        told = {"queue": queues[job] or "", "waited_s": (start - int(submits[job])) / 1000}
-        told["devices"] = int(run.jobs.demand_milli[job]) / 1000
+@dataclass(slots=True)
+class _Rows:
+    """The rows that were named so far, and until when each is taken."""
+
+    servers: Sequence[str]
+    taken: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    """(server, device) -> for each of its rows, when its last slice ends."""
+    named: set[int] = field(default_factory=set)
+
+    def row(self, node: int, device: int, start: int, end: int) -> tuple[int, list[str]]:
+        """The number of a row of the device that is free from `start` on, and the events that name what is new."""
+        lanes = self.taken.setdefault((node, device), [])
+        lane = next((place for place, until in enumerate(lanes) if until <= start), len(lanes))
+        number = device * LANES + lane + 1  # because: viewers take thread 0 for the idle one
+        if lane < len(lanes):
+            lanes[lane] = end
+            return number, []
+        lanes.append(end)
+        pid = node + COUNTERS + 1
+        new = [] if node in self.named else list(self._server(node, pid))
+        told = f"device {device}" if not lane else f"device {device}, shared ({lane + 1})"
+        return number, [*new, *_named("thread", pid, number, told, number)]
+
+    def _server(self, node: int, pid: int) -> Iterator[str]:
+        self.named.add(node)
+        name = self.servers[node] if node < len(self.servers) else f"server {node}"
+        return _named("process", pid, 0, name, pid)
+
+
+def _named(what: str, pid: int, tid: int, name: str, place: int) -> Iterator[str]:
+    yield _json({"ph": "M", "pid": pid, "tid": tid, "name": f"{what}_name", "args": {"name": name}})
+    yield _json({"ph": "M", "pid": pid, "tid": tid, "name": f"{what}_sort_index", "args": {"sort_index": place}})
+
+
+def _slices(run: Run, found: Stretches, servers: Sequence[str]) -> Iterator[str]:
+    line, jobs = run.timeline, run.jobs
+    names, queues = jobs.text("job_id").to_pylist(), jobs.text("queue").to_pylist()
+    rows = _Rows(servers)
+    for entry, job, start, end, ended in zip(*(column.tolist() for column in found), strict=True):
+        told = {
+            "queue": queues[job] or "",
+            "devices": int(jobs.demand_milli[job]) / DEVICE_MILLI,
+            "submitted_s": int(jobs.submit_ms[job]) / 1000,
+            "since_submission_s": (start - int(jobs.submit_ms[job])) / 1000,
+            "ended": _ENDED[ended],
+        }
+        event = {"ts": start * 1000, "dur": (end - start) * 1000, "name": names[job], "cat": queues[job] or "job"}
+        rest = _json({**event, "args": told})
         for share in range(int(line.share_start[entry]), int(line.share_start[entry + 1])):
             node = int(line.share_node[share])
             for device in bits(int(line.share_devices[share])):
-                yield from _names(node, device, servers, named)
-                yield {
-                    "ph": "X",
-                    "pid": node + COUNTERS + 1,
-                    "tid": device,
-                    "ts": start * 1000,
-                    "dur": (end - start) * 1000,
-                    "name": names[job],
-                    "cat": queues[job] or "job",
-                    "args": told,
-                }
+                row, new = rows.row(node, device, start, end)
+                yield from new
+                yield f'{{"ph":"X","pid":{node + COUNTERS + 1},"tid":{row},{rest[1:]}'
 
 
-def _names(node: int, device: int, servers: Sequence[str], named: set[tuple[int, int]]) -> Iterator[dict[str, Any]]:
-    if (node, device) in named:
-        return
-    pid = node + COUNTERS + 1
-    if (node, -1) not in named:
-        named.add((node, -1))
-        name = servers[node] if node < len(servers) else f"server {node}"
-        yield {"ph": "M", "pid": pid, "tid": 0, "name": "process_name", "args": {"name": name}}
-    named.add((node, device))
-    yield {"ph": "M", "pid": pid, "tid": device, "name": "thread_name", "args": {"name": f"device {device}"}}
+def _json(event: dict[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":"))

@@ -9,24 +9,33 @@ horizontal gap, in milliseconds. Sources: the textbook definitions, computed exa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sim.results import JOBS, RunDirectoryError
+from sim.experiment.durations import as_text
+from sim.results import JOBS, RunDirectoryError, read_manifest
+from traces.job import DEVICE_MILLI
 
 Waits = NDArray[np.float64]
 
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 
+TAIL: Final = 2
+"""The place of the 95th percentile in `QUANTILES`."""
+
 NEAR_MS: Final = 60_000
 NEAR_SHARE: Final = 0.1
 """A predicted wait is near the recorded one within a minute or a tenth of it, whichever is more."""
+
+EXACT: Final = 0.0005
+"""An error that is smaller is not worth its decimals."""
 
 JOBS_LEAST: Final = 30
 """Fewer jobs than this say nothing about a distribution."""
@@ -58,8 +67,12 @@ class Fidelity:
     """What `validate` found."""
 
     jobs: int
+    recorded: int
+    """Jobs with a recorded start that is not before their submission."""
     compared: int
-    """Jobs with a recorded start that also started in the run."""
+    """Those of them that also started in the run."""
+    before_submission: int
+    """Jobs whose recorded start is before their submission: clocks that disagree. They are not compared."""
     overall: Agreement | None
     by_queue: Mapping[str, Agreement]
     idle_delay_ms: Mapping[str, float] | None
@@ -76,19 +89,23 @@ class Fidelity:
         return asdict(self)
 
 
-def validate(directory: Path, capacity_milli: int) -> Fidelity:
-    """Compare a run directory with what its trace recorded. Raises `RunDirectoryError` if the trace recorded no starts."""
-    columns = pq.read_table(
-        directory / JOBS,
-        columns=["submit_ms", "first_start_ms", "recorded_start_ms", "work_ms", "demand_milli", "queue"],
-    )
-    recorded_start = _numbers(columns["recorded_start_ms"])
+def validate(directory: Path) -> Fidelity:
+    """Compare a run directory with what its trace recorded.
+
+    Raises `RunDirectoryError` if the trace recorded no starts, and for a static fill, which has no waits.
+    """
+    manifest = read_manifest(directory)
+    if manifest["rules"]["fill"]:
+        raise RunDirectoryError(f"{directory}: a static fill has no clock, so it predicts no waits")
+    capacity_milli = int(manifest["inputs"]["cluster"]["devices"]) * DEVICE_MILLI
+    columns = _columns(directory)
+    recorded_start, submit = _numbers(columns["recorded_start_ms"]), _numbers(columns["submit_ms"])
     if not np.isfinite(recorded_start).any():
         raise RunDirectoryError(f"{directory}: the trace records no starts, so there is nothing to compare with")
-    submit = _numbers(columns["submit_ms"])
     predicted = _numbers(columns["first_start_ms"]) - submit
     recorded = recorded_start - submit
-    both = np.isfinite(predicted) & np.isfinite(recorded)
+    known = recorded >= 0  # because: a job without a recorded start is not a number, and that is not at least 0
+    both = known & np.isfinite(predicted)
     queues = np.array(columns["queue"].fill_null("-").to_pylist(), dtype=object)
     overall = agreement(predicted[both], recorded[both]) if both.sum() >= JOBS_LEAST else None
     by_queue = {
@@ -100,20 +117,32 @@ def validate(directory: Path, capacity_milli: int) -> Fidelity:
     peak, over = _recorded_load(
         recorded_start, _numbers(columns["work_ms"]), _numbers(columns["demand_milli"]), capacity_milli
     )
-    delays = (
-        {"p50": float(np.median(idle)), "p95": float(np.quantile(idle, 0.95))} if len(idle) >= JOBS_LEAST else None
-    )
-    return Fidelity(
+    found = Fidelity(
         jobs=len(submit),
+        recorded=int(known.sum()),
         compared=int(both.sum()),
+        before_submission=int((recorded < 0).sum()),
         overall=overall,
         by_queue=by_queue,
-        idle_delay_ms=delays,
+        idle_delay_ms=_delays(idle) if len(idle) >= JOBS_LEAST else None,
         recorded_peak_milli=peak,
         capacity_milli=capacity_milli,
         over_capacity_share=over,
-        conclusion=tuple(_conclusion(overall, peak, over, capacity_milli)),
+        conclusion=(),
     )
+    return replace(found, conclusion=tuple(_conclusion(found)))
+
+
+def _columns(directory: Path) -> Any:
+    names = ["submit_ms", "first_start_ms", "recorded_start_ms", "work_ms", "demand_milli", "queue"]
+    try:
+        return pq.read_table(directory / JOBS, columns=names)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise RunDirectoryError(f"{directory}: is not a whole run directory: {error}") from error
+
+
+def _delays(waits: Waits) -> dict[str, float]:
+    return {"p50": float(np.median(waits)), "p95": float(np.quantile(waits, 0.95))}
 
 
 def agreement(predicted: Waits, recorded: Waits) -> Agreement:
@@ -183,36 +212,61 @@ def _numbers(column: Any) -> Waits:
     return values
 
 
-def _conclusion(overall: Agreement | None, peak: int, over: float, capacity_milli: int) -> list[str]:
-    said = []
-    if over > 0:
-        said.append(
-            f"The recorded schedule held up to {peak / 1000:,.0f} devices; the modelled fleet has"
-            f" {capacity_milli / 1000:,.0f}. It was above that for {over:.1%} of the time: the model of the fleet is too small."
+def _conclusion(found: Fidelity) -> Iterator[str]:
+    overall = found.overall
+    if found.before_submission:
+        yield (
+            f"{found.before_submission} jobs start before they are submitted, by the record: its clocks disagree. They are not"
+            " compared."
+        )
+    lost = found.recorded - found.compared
+    if lost:
+        yield (
+            f"{lost} of {found.recorded} jobs that ran never start in the run: the fleet, a quota or the policy was another. The"
+            " figures are of the others."
+        )
+    if found.over_capacity_share > 0:
+        yield (
+            f"The recorded schedule held up to {found.recorded_peak_milli / 1000:,.0f} devices; the modelled fleet has"
+            f" {found.capacity_milli / 1000:,.0f}. It was above that for {found.over_capacity_share:.1%} of the time: the model"
+            " of the fleet is too small."
         )
     if overall is None:
-        return [*said, f"Fewer than {JOBS_LEAST} jobs can be compared: nothing can be said about trust."]
-    error = _relative(overall.predicted_mean_ms, overall.recorded_mean_ms)
-    tail = _relative(overall.predicted_quantiles_ms[2], overall.recorded_quantiles_ms[2])
-    said.append(
-        f"Mean wait is predicted {_signed(error)} from the recorded one, the 95th percentile {_signed(tail)}."
-    )
-    if error is not None and tail is not None:
-        worst = max(abs(error), abs(tail))
-        said.append(
-            f"Differences between policies below about {worst:.0%} are smaller than what this model gets wrong: rank policies"
-            " by larger ones only."
+        yield f"Fewer than {JOBS_LEAST} jobs can be compared: nothing can be said about trust."
+        return
+    pairs = [
+        (overall.predicted_mean_ms, overall.recorded_mean_ms),
+        (overall.predicted_quantiles_ms[TAIL], overall.recorded_quantiles_ms[TAIL]),
+    ]
+    mean, tail = (_against(*pair) for pair in pairs)
+    yield f"The mean wait is predicted as {mean}, the 95th percentile as {tail}."
+    errors = [abs(error) for pair in pairs if (error := _relative(*pair)) is not None]
+    if errors:
+        yield (
+            f"Differences between policies below about {_percent(max(errors))} are smaller than what this model gets wrong:"
+            " rank policies by larger ones only."
         )
+    else:
+        yield "The record has no waits to speak of: what a policy does to them cannot be judged by it."
     if overall.rank_correlation is not None and overall.rank_correlation < 0.5:
-        said.append(
+        yield (
             f"Which job waits long is not predicted (rank correlation {overall.rank_correlation:.2f}): do not quote single jobs."
         )
-    return said
 
 
 def _relative(predicted: float, recorded: float) -> float | None:
     return None if recorded <= 0 else predicted / recorded - 1
 
 
-def _signed(error: float | None) -> str:
-    return "from a recorded one of zero" if error is None else f"{error:+.0%}"
+def _against(predicted: float, recorded: float) -> str:
+    """`4.0 h, +12% from the recorded 3.6 h`; a recorded zero has no percentage."""
+    error = _relative(predicted, recorded)
+    if error is None:
+        return f"{as_text(predicted)}, where none was recorded"
+    if abs(error) < EXACT:
+        return f"{as_text(predicted)}, as it was recorded"
+    return f"{as_text(predicted)}, {'-' if error < 0 else '+'}{_percent(abs(error))} from the recorded {as_text(recorded)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"

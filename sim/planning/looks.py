@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
 
 from sim.experiment.plan import replicated
 from sim.experiment.prepare import Prepared
@@ -17,6 +19,8 @@ from sim.planning.question import Question, fleet_of
 from sim.results import Run
 from sim.run import InputError, replay
 from sim.streams import Streams
+from sim.stretches import stretches
+from traces.job import DEVICE_MILLI
 
 
 class Look(NamedTuple):
@@ -34,7 +38,7 @@ class Look(NamedTuple):
     without: str
     """The domain without which a level breaks; nothing where the whole fleet is not enough, and where it is."""
     load: float | None
-    """Work that was done over what the devices could do while jobs were submitted. None where it was not asked for."""
+    """Of the pools that are searched, or of the whole fleet: see `load_of`. None where the whole fleet was not tried."""
 
 
 class Looker:
@@ -51,6 +55,7 @@ class Looker:
             drain_ms=question.drain_ms,
             left_out=question.left_out,
         )
+        self._pools = tuple(question.pools) or ((question.pool,) if question.pool else ())
         self._broke = ""
         """The domain whose loss last broke a level: it is tried first, since it is likely to do so again."""
 
@@ -71,7 +76,7 @@ class Looker:
                 self._broke = without
                 return Look(servers, fleet.devices, cost, False, figures, without, load)
             seen.append(figures)
-            load = load if without else _load(run)
+            load = load if without else load_of(run, left, self._pools)
         if self._question.spare is not None and len(seen) == 1:
             return Look(servers, fleet.devices, cost, False, seen[0], f"its only {self._question.spare}", load)
         return Look(servers, fleet.devices, cost, True, self._levels.worst(seen), "", load)
@@ -115,7 +120,20 @@ def replay_on(prepared: Prepared, policy: str, fleet: Fleet) -> Run:
     return run
 
 
-def _load(run: Run) -> float | None:
-    submits = run.jobs.submit_ms
-    could = run.capacity_milli * int(submits.max() - submits.min())
-    return float(run.manifest["held_milli_ms"] / could) if could else None
+def load_of(run: Run, fleet: Fleet, pools: Collection[str]) -> float | None:
+    """Device time that jobs held on the servers of these pools (of none: on all), over what those could give while jobs came.
+
+    Above 1 a backlog grows as long as jobs come. None where all came at once, and without devices.
+    """
+    inside = np.array([not pools or server.pool in pools for server in fleet.servers], dtype=np.bool_)
+    devices = sum(server.devices for server, counts in zip(fleet.servers, inside.tolist(), strict=True) if counts)
+    could = devices * DEVICE_MILLI * int(run.jobs.submit_ms.max() - run.jobs.submit_ms.min())
+    if not could:
+        return None
+    line = run.timeline
+    found = stretches(line, int(run.manifest["end_ms"]))
+    owner = np.repeat(np.arange(len(line.at_ms)), np.diff(line.share_start))
+    taken = np.bitwise_count(line.share_devices).astype(np.float64) * inside[line.share_node]
+    by_entry = np.bincount(owner, taken, minlength=len(line.at_ms))[found.entry]
+    milli = np.array([record.gpu_milli for record in run.records], dtype=np.float64)[found.job]
+    return float((by_entry * milli * (found.end_ms - found.start_ms)).sum() / could)

@@ -17,11 +17,19 @@ from sim.planning.plan import Answer, differences, rank_of
 from sim.planning.probes import Gang, Worth
 from sim.planning.question import Question, fleet_of
 from sim.planning.quotas import handed_out
+from sim.planning.written import Planned
 from sim.report.words import value
 
 FRONTIER_SHOWN: Final = 8
 
 NOT_KEPT: Final = Semantics(order="", blocking="", placement="").quota
+
+
+def plan_lines(planned: Planned) -> Iterator[str]:
+    """What a plan found."""
+    mixes = [answer for answer in planned.answers if isinstance(answer, MixAnswer)]
+    counts = [answer for answer in planned.answers if isinstance(answer, Answer)]
+    return mix_lines(mixes, planned.question) if mixes else answer_lines(counts, planned.question)
 
 
 def answer_lines(answers: Sequence[Answer], question: Question) -> Iterator[str]:
@@ -98,9 +106,10 @@ def _remarks(answer: Answer, question: Question) -> Iterator[str]:
     elif question.least > 1:
         yield f"{answer.policy}: {answer.servers} is the smallest count asked for; fewer may do"
     if at_answer is not None and at_answer.load is not None and at_answer.load > 1:
+        where = f"pool {question.pool}" if question.pool else "the fleet"
         yield (
-            f"{answer.policy}: while jobs were submitted they brought {at_answer.load:.0%} of what these devices can do: the"
-            " levels hold only because the trace ends; on a longer one the waits would go on growing"
+            f"{answer.policy}: the trace brings {at_answer.load:.0%} of what {where} can do while it lasts: a backlog grows until"
+            " the last job has come, so on a longer trace some waits would be longer"
         )
     if not answer.monotone:
         yield f"{answer.policy}: not monotone: some counts below the answer were enough by luck, see --json"

@@ -17,7 +17,7 @@ from sim.experiment.shake import Shake
 from sim.fleet.load import LoadedFleet
 from sim.fleet.model import Fleet, Queue, Server
 from sim.planning.levels import levels_of, parse_levels
-from sim.planning.looks import Looker, replay_on
+from sim.planning.looks import Looker, load_of, replay_on
 from sim.planning.mix import plan_mix
 from sim.planning.plan import Question, Search, _answer, differences, plan, rank_of
 from sim.planning.probes import largest_gang, worth_of_one_more
@@ -241,8 +241,21 @@ def test_a_run_that_only_ends_because_the_trace_does_is_told():
     # 100 jobs of 25 ms on a server each, in 990 ms of two servers
     assert answer.at_answer.load == pytest.approx(100 * 25 / (2 * 990))
     text = "\n".join(answer_lines([answer], question))
-    assert "126% of what these devices can do" in text
+    assert "the trace brings 126% of what the fleet can do while it lasts" in text
     assert "with one server less, wait.p95 is" in text
+
+
+def test_the_load_is_that_of_the_pools_that_are_searched():
+    records = [job("big", 0, 300, 8, accelerators=("x",)), job("part", 0, 100, 1, gpu_milli=500, accelerators=("y",))]
+    prepared = prepared_of([*records, job("last", 200, 50, 2, accelerators=("y",))], two_pools(), "fifo", speed="off")
+    run = replay_on(prepared, "fifo", prepared.loaded.fleet)
+    held = {"big": 8 * 300, "small": 0.5 * 100 + 2 * 50}
+    could = {"big": 4 * 8 * 200, "small": 4 * 2 * 200}
+    for pools in (["big"], ["small"], ["big", "small"], []):
+        expected = sum(held[p] for p in pools or held) / sum(could[p] for p in pools or could)
+        assert load_of(run, prepared.loaded.fleet, pools) == pytest.approx(expected)
+    whole = run.manifest["held_milli_ms"] / (run.capacity_milli * 200)
+    assert load_of(run, prepared.loaded.fleet, []) == pytest.approx(whole)
 
 
 def test_the_smallest_count_asked_for_is_no_lower_bound():
