@@ -28,6 +28,9 @@ WHOLE = 1000
 DECIDED = (Happened.START, Happened.DROP)
 """These only a scheduling pass does."""
 
+EXPIRED = (Happened.EXPIRE, Happened.WITHDRAW)
+"""The end of a lifetime."""
+
 
 class AuditError(InvariantError):
     """The timeline contradicts itself, its inputs or its sums. The message says at which entry."""
@@ -123,8 +126,8 @@ class Auditor:
         before = self._this_instant
         job = self.jobs.get(entry.row)
         later: tuple[Happened, ...] = ()
-        if entry.happened in (Happened.FINISH, Happened.KILL):
-            if job is not None and job.start_ms < entry.at_ms:
+        if entry.happened in (Happened.FINISH, Happened.KILL, *EXPIRED):
+            if job is not None and (job.start_ms < entry.at_ms or entry.happened in EXPIRED):
                 later = (Happened.ARRIVE, Happened.SPEED)
         elif entry.happened is Happened.ARRIVE:
             later = (Happened.SPEED,)
@@ -158,10 +161,13 @@ class Auditor:
         return (record.submit_ms, natural)
 
     def _change(self, entry: Entry, job: AuditedJob) -> None:
-        waits = entry.happened in (Happened.START, Happened.REJECT, Happened.DROP)
+        waits = entry.happened in (Happened.START, Happened.REJECT, Happened.DROP, Happened.WITHDRAW)
         needed = "waiting" if waits else "running"
         if job.state != needed:
             raise self._wrong(entry, f"the job is {job.state}, not {needed}")
+        lifetime = job.record.lifetime_ms
+        if lifetime is not None and not self.rules.fill and entry.at_ms > job.record.submit_ms + lifetime:
+            raise self._wrong(entry, f"its lifetime of {lifetime} ms is over")
         if entry.happened is Happened.START:
             self._start(entry, job)
         elif entry.happened is Happened.SPEED:
@@ -202,6 +208,8 @@ class Auditor:
             self._check_finish(entry, job)
         elif entry.happened is Happened.KILL:
             self._check_kill(entry, job)
+        elif entry.happened in EXPIRED:
+            self._check_lifetime(entry, job)
         elif entry.happened is Happened.DROP and not self.rules.fill:
             raise self._wrong(entry, "jobs are dropped by static fill only")
         if job.state == "running":
@@ -226,6 +234,8 @@ class Auditor:
         """It ends in the first millisecond in which its work is done, and not behind its limit."""
         if self.rules.fill:
             raise self._wrong(entry, "in static fill nothing ends")
+        if job.record.lifetime_ms is not None:
+            raise self._wrong(entry, "what has a lifetime ends with it, not with its work")
         left = job.left_at(entry.at_ms)
         if left > 0:
             raise self._wrong(entry, f"{left} millionths of a millisecond of work are left")
@@ -240,13 +250,18 @@ class Auditor:
         if self.rules.overrun == "kill" and limit is not None and entry.at_ms > limit:
             raise self._wrong(entry, f"it should have been killed at {limit} ms")
 
+    def _check_lifetime(self, entry: Entry, job: AuditedJob) -> None:
+        lifetime = job.record.lifetime_ms
+        if self.rules.fill or lifetime is None or job.record.submit_ms + lifetime != entry.at_ms:
+            raise self._wrong(entry, f"it was submitted at {job.record.submit_ms} ms, and its lifetime is {lifetime}")
+
     def _check_kill(self, entry: Entry, job: AuditedJob) -> None:
         limit = self._limit_ms(job)
         if self.rules.thinking == "measured" and limit is not None and limit <= entry.at_ms:
             return
         if self.rules.overrun != "kill" or limit != entry.at_ms:
             raise self._wrong(entry, f"overrun is {self.rules.overrun}, and its limit is at {limit} ms")
-        if job.left_at(entry.at_ms) <= 0:
+        if job.left_at(entry.at_ms) <= 0 and job.record.lifetime_ms is None:
             raise self._wrong(entry, "its work was done at its limit: it is complete")
 
     def _limit_ms(self, job: AuditedJob) -> int | None:

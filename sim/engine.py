@@ -20,7 +20,7 @@ from policies.topology import Topology
 from sim.decision import PolicyStalledError, Referee, RefusedActionError
 from sim.instant import Instant, Moment
 from sim.rules import Rules
-from sim.state import KILL, PPM, JobState, State
+from sim.state import EXPIRE, KILL, PPM, JobState, State
 from sim.streams import Streams
 from sim.thinking import Thinking
 from sim.timeline import CHUNK, Columns, Happened
@@ -90,7 +90,8 @@ class Engine:
             self._thinking = Thinking(policy, self.rules, self.state)
         self._decisions = policy.decide if self._thinking is None else self._thinking.decide
         self._plain_passes = not self._each_event and self.rules.cycle_ms is None and self._thinking is None
-        self._plain_ends = self.rules.overrun == "extend" and not self.rules.fill
+        self._lifetimes = not self.rules.fill and any(record.lifetime_ms is not None for record in records)
+        self._plain_ends = self.rules.overrun == "extend" and not self.rules.fill and not self._lifetimes
         self._order = arrival_order(records, self.rules)
         self._submits = self._order[:] if self.rules.fill else [records[row].submit_ms for row in self._order]
         self._submits.append(-1)  # because: then looking one further needs no question
@@ -164,9 +165,12 @@ class Engine:
             job = state.arrive(row, records[row])
             if impossible and job.view.request in impossible:
                 self._turn_away(job, "larger than the fleet: it cannot start even on empty servers")
-            elif self._each_event:
-                self._next = place
-                self._decide()
+            else:
+                if self._lifetimes:
+                    self._expire_later(job)
+                if self._each_event:
+                    self._next = place
+                    self._decide()
         self._next = place
         if place < len(order):
             moment.again(self._arrive)
@@ -181,6 +185,25 @@ class Engine:
         state.finish(job)
         if state.view.pending.jobs or self._always_look:
             self._after_event()
+
+    def _expire_later(self, job: JobState) -> None:
+        lifetime_ms = job.record.lifetime_ms
+        if lifetime_ms is not None:
+            self._at(job.record.submit_ms + lifetime_ms, FINISH, Moment(self._expire, job))
+
+    def _expire(self, moment: Moment) -> None:
+        job: JobState = moment.payload
+        state = self.state
+        if state.jobs.get(job.record.job_id) is not job:
+            return  # because: it was turned away or killed before
+        state.view.now_ms = self._env.now  # type: ignore[assignment]  # because: time is integer here
+        if job.placement is None:
+            state.turn_away(job, Happened.WITHDRAW)
+        else:
+            job.end.disarm()
+            del job.end
+            state.finish(job, EXPIRE)
+        self._after_event()
 
     def _overrun(self, moment: Moment) -> None:
         job: JobState = moment.payload
@@ -211,10 +234,14 @@ class Engine:
         self._after_event()
 
     def _schedule_end(self, job: JobState, done_ms: int) -> None:
-        limit = job.expected_end_ms
+        limit, lifetime_ms = job.expected_end_ms, job.record.lifetime_ms
+        if lifetime_ms is not None:
+            done_ms = job.record.submit_ms + lifetime_ms
         if self.rules.overrun != "extend" and limit is not None and done_ms > limit:
             job.end = Moment(self._overrun, job)
             self._at(limit, FINISH, job.end)
+        elif lifetime_ms is not None:
+            job.end = Moment(self._finish, job)  # because: it ends with its lifetime, not with its work
         else:
             job.end = Moment(self._finish, job)
             self._at(done_ms, FINISH, job.end)

@@ -19,10 +19,11 @@ from traces.job import DEVICE_MILLI, JobRecord
 
 Integers = NDArray[np.int64]
 
-STATES: Final = ("finished", "killed", "rejected", "dropped", "waiting", "running")
-"""Every job is in one of these at the end. `waiting` and `running` only where the run stopped early, or in a fill."""
+STATES: Final = ("finished", "killed", "rejected", "dropped", "waiting", "running", "withdrawn")
+"""Every job is in one of these at the end. `waiting` and `running` only where the run stopped early, or in a fill.
+`withdrawn` is what waited when its lifetime was over; what ran then is `finished`."""
 
-FINISHED, KILLED, REJECTED, DROPPED, WAITING, RUNNING = range(len(STATES))
+FINISHED, KILLED, REJECTED, DROPPED, WAITING, RUNNING, WITHDRAWN = range(len(STATES))
 
 ABSENT: Final = -(1 << 62)
 """Stands for "no value" inside an integer column; becomes null in files. Compare with it, never calculate with it."""
@@ -32,6 +33,8 @@ _STATE_AFTER: Final = {
     Happened.KILL: KILLED,
     Happened.REJECT: REJECTED,
     Happened.DROP: DROPPED,
+    Happened.EXPIRE: FINISHED,
+    Happened.WITHDRAW: WITHDRAWN,
 }
 
 
@@ -244,6 +247,7 @@ _REASON: Final = {
     DROPPED: "static fill: it fitted nowhere when it arrived",
     WAITING: "the run stopped while it waited",
     RUNNING: "it held its devices when the run ended",
+    WITHDRAWN: "its lifetime was over while it waited",
 }
 
 

@@ -20,7 +20,7 @@ PPM = 1_000_000
 
 # plain integers, because an enum's members cost a look-up each and make slow columns
 ARRIVE, START, FINISH, KILL = int(Happened.ARRIVE), int(Happened.START), int(Happened.FINISH), int(Happened.KILL)
-PREEMPT, SPEED = int(Happened.PREEMPT), int(Happened.SPEED)
+PREEMPT, SPEED, EXPIRE = int(Happened.PREEMPT), int(Happened.SPEED), int(Happened.EXPIRE)
 
 
 class JobState:
@@ -159,7 +159,7 @@ class State:
         self._restart_ms = self.rules.restart_ms + thinking_ms
 
     def finish(self, job: JobState, how: int = FINISH) -> None:
-        """A running job ends: its work is done, or it is killed."""
+        """A running job ends: its work is done, it is killed, or its lifetime is over."""
         self._release(job)
         del self.jobs[job.record.job_id]
         self.ended += 1
@@ -188,7 +188,7 @@ class State:
         self.view.pending.add(job.view)
 
     def turn_away(self, job: JobState, how: Happened) -> None:
-        """A waiting job is rejected or dropped for good."""
+        """A waiting job is rejected, dropped or withdrawn for good."""
         self.view.pending.remove(job.view)
         del self.jobs[job.record.job_id]
         self.ended += 1

@@ -33,13 +33,27 @@ class Happened(IntEnum):
     """Static fill found no place for it."""
     SPEED = 7
     """Its speed changed while it ran."""
+    EXPIRE = 8
+    """Its lifetime was over while it ran."""
+    WITHDRAW = 9
+    """Its lifetime was over while it waited."""
 
 
-ENDS = (Happened.FINISH, Happened.KILL, Happened.REJECT, Happened.DROP)
+ENDS = (
+    Happened.FINISH,
+    Happened.KILL,
+    Happened.REJECT,
+    Happened.DROP,
+    Happened.EXPIRE,
+    Happened.WITHDRAW,
+)
 """After these a job does nothing more."""
 
-RELEASES = (Happened.FINISH, Happened.KILL, Happened.PREEMPT)
+RELEASES = (Happened.FINISH, Happened.KILL, Happened.PREEMPT, Happened.EXPIRE)
 """These give back what the last START took."""
+
+LEAVES = (Happened.START, Happened.REJECT, Happened.DROP, Happened.WITHDRAW)
+"""With these a job waits no longer."""
 
 
 class Columns(NamedTuple):

@@ -51,7 +51,8 @@ class JobRecord:
     `gpu_count` devices of which it takes `gpu_milli` thousandths each; 0 devices is a CPU job. `pods` is
     the number of equal pods that the devices are cut into, or None where only the total is known.
     `cpu_milli` and `memory_mib` are of the whole job, `gpu_memory_mib` is the least memory that each of its
-    devices must have. An empty `accelerators` allows every model.
+    devices must have. An empty `accelerators` allows every model. `deadline_ms` and `lifetime_ms` count from the submission,
+    so that they stay with a job that is moved.
 
     Raises `InvalidJobError` with every problem at once.
     """
@@ -70,6 +71,10 @@ class JobRecord:
     queue: str | None = None
     priority: int = 0
     estimate_ms: int | None = None
+    deadline_ms: int | None = None
+    """The longest completion time with which it is in time."""
+    lifetime_ms: int | None = None
+    """When it is taken away, whatever it does by then: for what runs until it is not wanted, such as a replica of a service."""
     outcome: str = "unknown"
     recorded_start_ms: int | None = None
     family: str | None = None
@@ -108,6 +113,10 @@ def _problems(job: JobRecord) -> Iterator[FieldProblem]:
         yield from _outside("gpu_memory_mib", job.gpu_memory_mib, 0, AMOUNT_MAX)
     if job.estimate_ms is not None:
         yield from _outside("estimate_ms", job.estimate_ms, 0, TIME_MS_MAX)
+    if job.deadline_ms is not None:
+        yield from _outside("deadline_ms", job.deadline_ms, 0, TIME_MS_MAX)
+    if job.lifetime_ms is not None:
+        yield from _outside("lifetime_ms", job.lifetime_ms, 1, TIME_MS_MAX)
     if job.recorded_start_ms is not None:
         yield from _outside("recorded_start_ms", job.recorded_start_ms, 0, TIME_MS_MAX)
     if job.pods is not None:

@@ -21,6 +21,8 @@ OPTIONAL_COLUMNS = (
     "queue",
     "priority",
     "estimate_ms",
+    "deadline_ms",
+    "lifetime_ms",
     "outcome",
     "recorded_start_ms",
     "family",

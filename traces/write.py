@@ -66,6 +66,8 @@ def _cells(record: JobRecord, names: tuple[str, ...]) -> dict[str, Any]:
         "queue": record.queue,
         "priority": record.priority,
         "estimate_ms": record.estimate_ms,
+        "deadline_ms": record.deadline_ms,
+        "lifetime_ms": record.lifetime_ms,
         "outcome": record.outcome,
         "recorded_start_ms": record.recorded_start_ms,
         "family": record.family,

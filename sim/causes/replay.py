@@ -26,14 +26,16 @@ from sim.causes.kinds import Integers, Kind, kinds_of
 from sim.causes.passes import Passes
 from sim.causes.room import Room
 from sim.rules import Rules
-from sim.timeline import Columns, Happened
+from sim.timeline import LEAVES, Columns, Happened
+from sim.timeline import RELEASES as RELEASED
 from traces.job import JobRecord
 
 CAPACITY, QUOTA, FRAGMENTATION = int(Cause.CAPACITY), int(Cause.QUOTA), int(Cause.FRAGMENTATION)
 ORDER, CYCLE = int(Cause.ORDER), int(Cause.CYCLE)
 ARRIVE, START, PREEMPT = int(Happened.ARRIVE), int(Happened.START), int(Happened.PREEMPT)
-ENDS_WAITING: Final = frozenset((START, int(Happened.REJECT), int(Happened.DROP)))
-RELEASES: Final = frozenset((int(Happened.FINISH), int(Happened.KILL), PREEMPT))
+WITHDRAW = int(Happened.WITHDRAW)
+ENDS_WAITING: Final = frozenset(map(int, LEAVES))
+RELEASES: Final = frozenset(map(int, RELEASED))
 
 
 class Stretches(NamedTuple):
@@ -122,7 +124,11 @@ class CauseReplay:
             return True
         if what == PREEMPT:
             return self._rules.overrun != "requeue"
-        return what in ENDS_WAITING and self.kinds[self._kind_of[row]].request not in self._impossible
+        return (
+            what in ENDS_WAITING
+            and what != WITHDRAW
+            and self.kinds[self._kind_of[row]].request not in self._impossible
+        )
 
     # -- entries ---------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ _ENDED: Final = {
     int(Happened.FINISH): "finished",
     int(Happened.KILL): "killed",
     int(Happened.PREEMPT): "preempted",
+    int(Happened.EXPIRE): "expired",
     STILL_RUNS: "runs on",
 }
 

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.metrics.metric import Metric, PerJob, Sample
-from sim.timeline import RELEASES, Happened
+from sim.timeline import LEAVES, RELEASES, Happened
 
 if TYPE_CHECKING:
     from sim.results import Run
 
 ANY = "*"
-_LEAVES = (Happened.START, Happened.REJECT, Happened.DROP)
 
 
 def violations(run: Run) -> NDArray[np.float64]:
@@ -50,7 +49,7 @@ def _of_queue(run: Run, rows: NDArray[np.int64], quota_milli: int) -> NDArray[np
     entries = np.flatnonzero(inside[line.job])
     at, happened, job = line.at_ms[entries], line.happened[entries], line.job[entries]
     comes = np.isin(happened, (Happened.ARRIVE, Happened.PREEMPT)).astype(np.int64)
-    waits = demand[job] * (comes - np.isin(happened, _LEAVES))
+    waits = demand[job] * (comes - np.isin(happened, LEAVES))
     holds = demand[job] * ((happened == Happened.START).astype(np.int64) - np.isin(happened, RELEASES))
     waiting, held = np.cumsum(waits), np.cumsum(holds)
     owed = np.clip(np.minimum(waiting, quota_milli - held), 0, None)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.jobs_table import Integers
 from sim.results import Run
-from sim.timeline import RELEASES, Happened
+from sim.timeline import LEAVES, RELEASES, Happened
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -98,7 +98,7 @@ def queue_length(run: Run, *, devices: bool = False) -> tuple[Integers, Floats]:
     line = run.timeline
     step = np.zeros(len(line.at_ms), dtype=np.int64)
     step[(line.happened == Happened.ARRIVE) | (line.happened == Happened.PREEMPT)] = 1
-    gone = (line.happened == Happened.START) | (line.happened == Happened.REJECT) | (line.happened == Happened.DROP)
+    gone = np.isin(line.happened, LEAVES)
     step[gone] = -1
     moves = np.flatnonzero(step)
     amount = run.jobs.demand_milli[line.job[moves]] / 1000 if devices else np.ones(len(moves))

@@ -20,7 +20,7 @@ from sim.audit import audit
 from sim.engine import Engine, Outcome
 from sim.rules import Rules
 from sim.streams import Streams
-from sim.timeline import Happened
+from sim.timeline import ENDS, Happened
 from sim.world.speed import SpeedChange, SpeedModel
 from traces.job import JobRecord
 
@@ -89,6 +89,7 @@ def workloads(draw, most: int = 14) -> list[JobRecord]:
                 priority=draw(st.integers(0, 2)),
                 estimate_ms=draw(st.sampled_from((None, 0, run_ms // 2, run_ms, 2 * run_ms + 3))),
                 family=draw(st.sampled_from((None, "bert"))),
+                lifetime_ms=draw(st.sampled_from((None, None, None, 1, 30, 500))),
             )
         )
     return records
@@ -185,10 +186,11 @@ def test_every_invariant_at_every_instant(data, topology, records, spec, rules, 
     speed = data.draw(speeds(topology))
     outcome = run(records, topology, spec, rules, queues, speed)
     happened = outcome.timeline.happened
+    event(f"withdraws: {bool((happened == Happened.WITHDRAW).any())}")
     event(f"preempts: {bool((happened == Happened.PREEMPT).any())}")
     event(f"changes speed: {bool((happened == Happened.SPEED).any())}")
     assert (happened == Happened.ARRIVE).sum() == len(records)
-    ended = np.isin(happened, (Happened.FINISH, Happened.KILL, Happened.REJECT))
+    ended = np.isin(happened, ENDS)
     assert ended.sum() == len(records)
     assert same(outcome, run(records, topology, spec, rules, queues, speed, validate=False))
 

@@ -90,6 +90,8 @@ def _optional_fields(row: Row) -> dict[str, Any]:
     fields["memory_mib"] = row.integer_or_none("memory_mib") or 0
     fields["priority"] = row.integer_or_none("priority", -(2**31), 2**31 - 1) or 0
     fields["estimate_ms"] = row.integer_or_none("estimate_ms", 0, TIME_MS_MAX)
+    fields["deadline_ms"] = row.integer_or_none("deadline_ms", 0, TIME_MS_MAX)
+    fields["lifetime_ms"] = row.integer_or_none("lifetime_ms", 1, TIME_MS_MAX)
     fields["recorded_start_ms"] = row.integer_or_none("recorded_start_ms", 0, TIME_MS_MAX)
     fields["accelerators"] = _accelerators(row)
     word = cells.get("outcome", "").strip().lower()
