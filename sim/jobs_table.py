@@ -59,7 +59,7 @@ class JobsTable:
     span: Integers
     """How wide the last placement was: 0 one server, 1 one domain of the narrowest level, ..., the fleet."""
     text: Callable[[str], Any]
-    """Name of a column of texts -> `pyarrow.Array` (job_id, user, queue, family, reason, accelerator)."""
+    """Name of a column of texts -> `pyarrow.Array` (job_id, user, queue, family, service, reason, accelerator)."""
 
     def __len__(self) -> int:
         return len(self.submit_ms)
@@ -291,6 +291,7 @@ def jobs_arrow(jobs: JobsTable, levels: Sequence[str]) -> Any:
         "user": jobs.text("user"),
         "queue": jobs.text("queue"),
         "family": jobs.text("family"),
+        "service": jobs.text("service"),
         "preemptions": pa.array(jobs.preemptions),
         "nodes": _nullable(jobs.nodes),
         "span": _words(jobs.span, span_names(levels)),
@@ -325,8 +326,14 @@ def from_arrow(table: Any, levels: Sequence[str]) -> JobsTable:
         preemptions=integers("preemptions"),
         nodes=integers("nodes"),
         span=codes("span", span_names(levels)),
-        text=lambda name: table[name].combine_chunks().cast(pa.string()),
+        text=lambda name: _texts_of(table, name),
     )
+
+
+def _texts_of(table: Any, name: str) -> Any:
+    if name not in table.column_names:  # because: an older version did not know it
+        return pa.nulls(len(table), pa.string())
+    return table[name].combine_chunks().cast(pa.string())
 
 
 def _nullable(values: Integers) -> Any:

@@ -78,6 +78,8 @@ class JobRecord:
     outcome: str = "unknown"
     recorded_start_ms: int | None = None
     family: str | None = None
+    service: str | None = None
+    """The inference service of which it is a replica."""
     scheduling: str | None = None
     """What Kubernetes knows of each pod beyond the rest: a Pod object with what scheduling reads, as JSON."""
     extra: Mapping[str, str] | None = field(default=None, compare=True)

@@ -26,10 +26,11 @@ OPTIONAL_COLUMNS = (
     "outcome",
     "recorded_start_ms",
     "family",
+    "service",
     "scheduling",
 )
 
 COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 
-TEXT_COLUMNS = frozenset({"job_id", "accelerators", "user", "queue", "outcome", "family", "scheduling"})
+TEXT_COLUMNS = frozenset({"job_id", "accelerators", "user", "queue", "outcome", "family", "service", "scheduling"})
 """The others hold integers."""

@@ -73,7 +73,9 @@ def resample_days(records: Sequence[JobRecord], days: int, rng: np.random.Genera
 
 
 def anonymise(records: Iterable[JobRecord], key: str) -> list[JobRecord]:
-    """The same jobs under keyed hashes of job id, user and queue, without scheduling and unknown columns, which may name people.
+    """The same jobs under keyed hashes of job id, user, queue and service.
+
+    Without scheduling and unknown columns, which may name people.
 
     Equal names stay equal under one key, and no name can be tried out without the key (BLAKE2b). The order of equal
     submissions by id changes with the names. Raises `ValueError` for an empty key.
@@ -87,6 +89,7 @@ def anonymise(records: Iterable[JobRecord], key: str) -> list[JobRecord]:
             job_id=_hashed(secret, "j", job.job_id),
             user=None if job.user is None else _hashed(secret, "u", job.user),
             queue=None if job.queue is None else _hashed(secret, "q", job.queue),
+            service=None if job.service is None else _hashed(secret, "s", job.service),
             scheduling=None,
             extra=None,
         )

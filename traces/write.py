@@ -71,6 +71,7 @@ def _cells(record: JobRecord, names: tuple[str, ...]) -> dict[str, Any]:
         "outcome": record.outcome,
         "recorded_start_ms": record.recorded_start_ms,
         "family": record.family,
+        "service": record.service,
         "scheduling": record.scheduling,
     }
     if names:

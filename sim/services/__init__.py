@@ -1,1 +1,1 @@
-"""Services: what runs until it is not wanted, and answers requests meanwhile. Replicas are jobs; latency comes from the timeline."""
+"""Services: replicas are jobs that run until they are not wanted; how long requests take comes from the timeline."""

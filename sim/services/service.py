@@ -1,6 +1,6 @@
 """What is known of a service: how many requests come, what one takes, and how many replicas are wanted.
 
-A replica is a job with a lifetime (`traces.job`), whose `family` is the name of its service: policies place it like any other.
+A replica is a job with a lifetime (`traces.job`) that names its service: policies place it like any other.
 How long requests take follows from the replicas that ran, and is computed from the timeline alone (`sim.services.latency`).
 """
 
@@ -46,7 +46,7 @@ class Service:
     """One service. Times of requests are exponential with mean `service_ms`; requests wait in one line for a free slot."""
 
     name: str
-    """Also the `family` of its replicas."""
+    """The `service` of its replicas; their ids are `name/1`, `name/2` and so on."""
     rate: Steps
     """Requests a second. The service begins with the first step."""
     end_ms: int
@@ -68,6 +68,7 @@ class Service:
     cpu_milli: int = 0
     memory_mib: int = 0
     accelerators: tuple[str, ...] = ()
+    family: str | None = None
     user: str | None = None
     queue: str | None = None
     priority: int = 0

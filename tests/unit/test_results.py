@@ -113,7 +113,15 @@ def test_rejected_rows_of_the_trace_are_kept_and_counted(tmp_path):
 
 def test_every_job_is_in_one_state():
     states = golden().manifest["jobs"]["by_state"]
-    assert states == {"finished": 4, "killed": 0, "rejected": 1, "dropped": 0, "waiting": 0, "running": 0}
+    assert states == {
+        "finished": 4,
+        "killed": 0,
+        "rejected": 1,
+        "dropped": 0,
+        "waiting": 0,
+        "running": 0,
+        "withdrawn": 0,
+    }
 
 
 def test_a_killed_job_says_why():

@@ -49,8 +49,8 @@ def test_the_csv_as_text(tmp_path):
     assert path.read_text() == (
         "# rehearse-trace 1\n"
         "job_id,submit_ms,run_ms,gpus,pods,gpu_milli,gpu_memory_mib,cpu_milli,memory_mib,accelerators,user,queue,"
-        "priority,estimate_ms,outcome,recorded_start_ms,family,scheduling\n"
-        "a,0,1,1,,1000,,0,0,,,,0,,unknown,,,\n"
+        "priority,estimate_ms,deadline_ms,lifetime_ms,outcome,recorded_start_ms,family,service,scheduling\n"
+        "a,0,1,1,,1000,,0,0,,,,0,,,,unknown,,,,\n"
     )
     assert read_trace(path).records == JOBS[:1]
 

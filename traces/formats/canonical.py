@@ -83,7 +83,9 @@ class CanonicalFormat(TableFormat):
 
 def _optional_fields(row: Row) -> dict[str, Any]:
     cells = row.cells
-    fields: dict[str, Any] = {name: _exact(row, name) for name in ("user", "queue", "family", "scheduling")}
+    fields: dict[str, Any] = {
+        name: _exact(row, name) for name in ("user", "queue", "family", "service", "scheduling")
+    }
     fields["pods"] = row.integer_or_none("pods", 1, COUNT_MAX)
     fields["gpu_memory_mib"] = row.integer_or_none("gpu_memory_mib")
     fields["cpu_milli"] = row.integer_or_none("cpu_milli") or 0
