@@ -43,7 +43,7 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One service. Times of requests are exponential with mean `service_ms`; requests wait in one line for a free slot."""
+    """One service. Times of requests are exponential with mean `service_us`; requests wait in one line for a free slot."""
 
     name: str
     """The `service` of its replicas; their ids are `name/1`, `name/2` and so on."""
@@ -51,8 +51,8 @@ class Service:
     """Requests a second. The service begins with the first step."""
     end_ms: int
     """When it ends; its replicas are taken away then."""
-    service_ms: float
-    """Mean time of a request in its slot, at full speed (`sim.world`); a replica at half speed takes twice as long."""
+    service_us: int
+    """Mean time of a request in its slot at full speed (`sim.world`), in microseconds; at half speed it takes twice as long."""
     slots: int = 1
     """Requests that a replica answers at the same time."""
     replicas: Replicas
