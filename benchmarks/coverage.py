@@ -77,7 +77,9 @@ def sampler_of(sample: Drawn, seed: int, resamples: int = 2000, unit: str = "tim
         slowdown = np.maximum(1, (waits + run_ms) / run_ms)
         columns = {"wait": waits, "completion": waits + run_ms, "bounded_slowdown": slowdown}
         columns |= dict.fromkeys(("preemptions", "not_finished", "not_started"), zeros)
-        columns["quota_violation"] = np.full(count, np.nan)
+        columns |= dict.fromkeys(
+            ("quota_violation", "deadline_missed", "tardiness", "late_requests"), np.full(count, np.nan)
+        )
         if unit == "trace":
             return [
                 [Observed(f"{name}{i}", {k: v[sample.day == i] for k, v in columns.items()}, {})] for i in range(days)

@@ -1,12 +1,14 @@
 """A tiny cluster in memory, and small random cases for it: what `policies.conformance` lets a policy decide on.
 
 It is no simulator: no traces, no rules, no speeds, no results. Jobs arrive, run as long as they run, and end; a preempted job
-keeps its progress. It exists so that the kit has a driver of its own, written from the contract alone.
+keeps its progress. In some cases some jobs are taken away at a time of their own, waiting or running, as a user deletes them.
+It exists so that the kit has a driver of its own, written from the contract alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +41,8 @@ class Case(NamedTuple):
     topology: Topology
     queues: tuple[QueueView, ...]
     jobs: tuple[JobView, ...]
+    lifetimes: Mapping[str, int] = MappingProxyType({})
+    """Jobs that are taken away so many milliseconds after their submission, if they wait or run then."""
 
 
 class Cluster:
@@ -63,13 +67,19 @@ class Cluster:
             for job in reversed(case.jobs)
         ]
         self._ends: dict[str, int] = {}
+        self._withdrawals = {
+            job.job_id: job.submit_ms + case.lifetimes[job.job_id]
+            for job in case.jobs
+            if job.job_id in case.lifetimes
+        }
+        """When what still waits or runs is taken away."""
         self._wakes: set[int] = set()
 
     # -- time ------------------------------------------------------------------------------------------------
 
     def advance(self) -> bool:
         """Go to the next instant at which anything happens and let it happen: ends, then arrivals. False if nothing is left."""
-        times = [*self._ends.values(), *self._wakes]
+        times = [*self._ends.values(), *self._withdrawals.values(), *self._wakes]
         if self._arrivals:
             times.append(self._arrivals[-1].submit_ms)
         if not times:
@@ -78,7 +88,13 @@ class Cluster:
         self._wakes.discard(self.now_ms)
         for job_id in [job_id for job_id, end in self._ends.items() if end == self.now_ms]:
             self._release(self.running.jobs[job_id])
-            self.ended.append(job_id)
+            self._end(job_id)
+        for job_id in [job_id for job_id, at_ms in self._withdrawals.items() if at_ms == self.now_ms]:
+            if job_id in self.running:
+                self._release(self.running.jobs[job_id])
+            else:
+                self.pending.remove(self.pending.jobs[job_id])
+            self._end(job_id)
         while self._arrivals and self._arrivals[-1].submit_ms <= self.now_ms:
             self.pending.add(self._arrivals.pop())
         return True
@@ -127,7 +143,7 @@ class Cluster:
             self.pending.add(job._replace(attained_ms=attained, preemptions=job.preemptions + 1))
         elif isinstance(action, Reject):
             self.pending.remove(self.pending.jobs[action.job_id])
-            self.ended.append(action.job_id)
+            self._end(action.job_id)
         elif isinstance(action, WakeAt):
             self._wakes.add(action.at_ms)
 
@@ -142,6 +158,10 @@ class Cluster:
             if held > nominal:
                 return f"{name} holds {held} milli-devices and is entitled to {nominal}"
         return None
+
+    def _end(self, job_id: str) -> None:
+        self.ended.append(job_id)
+        self._withdrawals.pop(job_id, None)
 
     def _start(self, job: JobView, placement: tuple[Share, ...]) -> None:
         self.pending.remove(job)
@@ -174,18 +194,24 @@ class Cluster:
 
 
 def random_case(seed: int, jobs_max: int = 14) -> Case:
-    """A small fleet and a few jobs, each of which fits the empty fleet and the entitlement of its queue."""
+    """A small fleet and a few jobs, each of which fits the empty fleet and the entitlement of its queue.
+
+    In every other case there are more of them, closer together and for less, and half of them are taken away some time.
+    """
+    crowded = seed % 2 == 1
     rng = np.random.default_rng(seed)
-    topology = _fleet(rng)
+    topology = _fleet(rng, small=crowded)
     requests: dict[object, Request] = {}
     jobs: list[JobView] = []
     now_ms = 0
-    for number in range(int(rng.integers(1, jobs_max + 1))):
-        now_ms += int(rng.choice((0, 0, 1, 7, 40)))
+    for number in range(int(rng.integers(max(jobs_max // 2, 1) if crowded else 1, jobs_max + 1))):
+        now_ms += int(rng.choice((0, 0, 1, 1, 3) if crowded else (0, 0, 1, 7, 40)))
         request = _request(rng, topology, requests)
         if request is not None:
             jobs.append(_job(rng, number, now_ms, request))
-    return Case(f"random_case({seed})", topology, _queues(rng, jobs), tuple(jobs))
+    queues = _queues(rng, jobs)
+    lifetimes = {job.job_id: int(rng.choice((1, 3, 9, 40))) for job in jobs if crowded and rng.integers(2)}
+    return Case(f"random_case({seed})", topology, queues, tuple(jobs), lifetimes)
 
 
 def _queues(rng: np.random.Generator, jobs: list[JobView]) -> tuple[QueueView, ...]:
@@ -199,10 +225,10 @@ def _queues(rng: np.random.Generator, jobs: list[JobView]) -> tuple[QueueView, .
     return tuple(queues)
 
 
-def _fleet(rng: np.random.Generator) -> Topology:
+def _fleet(rng: np.random.Generator, *, small: bool) -> Topology:
     limited = bool(rng.integers(2))
     mixed = bool(rng.integers(2))
-    devices = int(rng.choice((1, 2, 4, 8)))
+    devices = int(rng.choice((1, 1, 2, 2) if small else (1, 2, 4, 8)))
     nodes = [
         Node(
             name=f"n{number}",
@@ -214,7 +240,7 @@ def _fleet(rng: np.random.Generator) -> Topology:
             max_pods=6 if limited else None,
             domains=(f"leaf{number // 2}",),
         )
-        for number in range(int(rng.integers(1, 6)))
+        for number in range(int(rng.integers(1, 4 if small else 6)))
     ]
     return Topology(nodes, ("leaf",))
 

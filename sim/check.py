@@ -84,14 +84,20 @@ def _demands(records: Sequence[JobRecord], maker: RequestMaker) -> list[Demand]:
         if held is None:
             held = sums[key] = [0, 0, record.job_id]
         held[0] += 1
-        held[1] += record.gpu_count * record.gpu_milli * record.run_ms
+        held[1] += record.gpu_count * record.gpu_milli * _wanted_ms(record)
     return [Demand(request, queue, *held) for (request, queue), held in sums.items()]
 
 
 def _span_ms(records: Sequence[JobRecord]) -> int:
     """From first to last submission; 0 for a trace that is shorter than its jobs, which has no load to speak of."""
     span_ms = max((job.submit_ms for job in records), default=0) - min((job.submit_ms for job in records), default=0)
-    return span_ms if span_ms * len(records) >= sum(job.run_ms for job in records) else 0
+    ending = [job.run_ms for job in records if job.lifetime_ms is None]
+    return span_ms if span_ms * len(ending) >= sum(ending) else 0
+
+
+def _wanted_ms(record: JobRecord) -> int:
+    """How long a job wants its devices: what has a lifetime does not end with its work."""
+    return record.run_ms if record.lifetime_ms is None else record.lifetime_ms
 
 
 def _measured(rules: Rules) -> Iterator[Finding]:
@@ -199,7 +205,16 @@ def _unknown_queues(demands: Sequence[Demand], queues: Mapping[str, QueueView]) 
 
 def _estimates(records: Sequence[JobRecord], rules: Rules, policies: Mapping[str, Semantics]) -> Iterator[Finding]:
     needing = [name for name, policy in policies.items() if policy.needs_estimates]
-    missing = sum(record.estimate_ms is None for record in records)
+    jobs = [record for record in records if record.service is None]
+    missing = sum(record.estimate_ms is None for record in jobs)
+    replicas = sum(record.estimate_ms is None for record in records) - missing
+    if needing and replicas and not rules.oracle:
+        yield Finding(
+            severity="info",
+            place=f"policy {shown(needing)}",
+            what=f"needs run time estimates, and {replicas} replicas of services have none",
+            consequence="it takes them for jobs whose end nobody knows",
+        )
     if needing and missing:
         consequence = (
             "the true run time stands for each (--oracle)"
@@ -209,7 +224,7 @@ def _estimates(records: Sequence[JobRecord], rules: Rules, policies: Mapping[str
         yield Finding(
             severity="info" if rules.oracle else "warning",
             place=f"policy {shown(needing)}",
-            what=f"needs run time estimates, and {missing} of {len(records)} jobs have none",
+            what=f"needs run time estimates, and {missing} of {len(jobs)} jobs have none",
             consequence=consequence,
         )
 

@@ -13,6 +13,8 @@ from sim.fleet.model import Fleet
 from sim.fleet.problems import FleetError
 from sim.results import Run
 from sim.run import InputError
+from sim.services.expansion import with_replicas
+from sim.services.service import service_from
 from traces.job import JobRecord
 from traces.registry import read_trace
 from traces.trace import TraceError
@@ -62,7 +64,9 @@ def _records(run: Run, said: dict[str, Any], given: Path | None, problems: list[
         if found != said["sha256"]:
             problems.append(f"{path}: {_changed(found, said['sha256'])}{hint}")
             return None
-        records = read_trace(path, said["format"]).records
+        trace = read_trace(path, said["format"])
+        services = [service_from(each) for each in run.manifest["inputs"].get("services", [])]
+        records = with_replicas(trace, services).records
     except OSError as error:
         problems.append(f"{path}: the trace of the run cannot be read: {error.strerror or error}{hint}")
         return None

@@ -55,6 +55,8 @@ def _asked(asked: dict[str, Any]) -> str:
     parts.append(f"on any of {asked['servers_allowed']:,} of the fleet's {asked['servers']:,} servers")
     if "estimate_ms" in asked:
         parts.append(f"for {duration(asked['estimate_ms'])} by its estimate")
+    if "deadline_ms" in asked:
+        parts.append(f"to finish within {duration(asked['deadline_ms'])}")
     parts += [f"{key} {asked[key]}" for key in ("user", "queue", "priority") if key in asked]
     return ", ".join(parts)
 
@@ -128,6 +130,7 @@ _ENDED: Final = {
     "finish": "finished",
     "kill": "was killed",
     "preempt": "was preempted",
+    "expire": "was taken away, as its lifetime was over,",
     "still running": "was still running",
 }
 

@@ -56,6 +56,8 @@ class JobsTable:
     preemptions: Integers
     nodes: Integers
     """Servers of the last placement; `ABSENT` if it never started."""
+    deadline_ms: Integers
+    """The longest completion time that is in time; `ABSENT` without one, and in the directory of an older version."""
     span: Integers
     """How wide the last placement was: 0 one server, 1 one domain of the narrowest level, ..., the fleet."""
     text: Callable[[str], Any]
@@ -130,9 +132,16 @@ def jobs_table(outcome: Outcome, topology: Topology, *, fill: bool = False) -> J
         held_ms=_held(line, starts, state, outcome.end_ms),
         preemptions=np.bincount(line.job[line.happened == Happened.PREEMPT], minlength=count).astype(np.int64),
         nodes=nodes,
+        deadline_ms=deadlines_of(records),
         span=span,
         text=_texts(outcome, topology, state, last_start),
     )
+
+
+def deadlines_of(records: Sequence[JobRecord]) -> Integers:
+    """The column `deadline_ms` of these jobs."""
+    values = (ABSENT if job.deadline_ms is None else job.deadline_ms for job in records)
+    return np.fromiter(values, dtype=np.int64, count=len(records))
 
 
 def span_names(levels: Sequence[str]) -> tuple[str, ...]:
@@ -298,6 +307,7 @@ def jobs_arrow(jobs: JobsTable, levels: Sequence[str]) -> Any:
         "accelerator": jobs.text("accelerator"),
         "work_ms": pa.array(jobs.work_ms),
         "held_ms": pa.array(jobs.held_ms),
+        "deadline_ms": _nullable(jobs.deadline_ms),
     }
     return pa.table(columns)
 
@@ -307,6 +317,11 @@ def from_arrow(table: Any, levels: Sequence[str]) -> JobsTable:
 
     def integers(name: str) -> Integers:
         return np.asarray(table[name].fill_null(ABSENT).to_numpy(), dtype=np.int64)
+
+    def integers_if_known(name: str) -> Integers:
+        if name in table.column_names:
+            return integers(name)
+        return np.full(len(table), ABSENT, dtype=np.int64)  # because: an older version did not know it
 
     def codes(name: str, words: Sequence[str]) -> Integers:
         rank = {word: number for number, word in enumerate(words)}
@@ -325,6 +340,7 @@ def from_arrow(table: Any, levels: Sequence[str]) -> JobsTable:
         held_ms=integers("held_ms"),
         preemptions=integers("preemptions"),
         nodes=integers("nodes"),
+        deadline_ms=integers_if_known("deadline_ms"),
         span=codes("span", span_names(levels)),
         text=lambda name: _texts_of(table, name),
     )

@@ -42,7 +42,8 @@ class Comparing:
         from sim.gates.judge import expanded
 
         asked = self._compared.asked
-        checked = expanded(_gates_of(gates, self._folder), asked.subjects.names(), asked.others, "gates")
+        given, subjects = _gates_of(gates, self._folder), asked.subjects
+        checked = expanded(given, subjects.names(), asked.others, "gates", having=subjects.names_having())
         return judged(asked, self._compared.sampler, checked)
 
     def assert_gates(self, gates: str | Path | Sequence[object], *, undecided: Undecided = "fail") -> None:

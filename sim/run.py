@@ -299,7 +299,7 @@ def trace_data(trace: Trace) -> dict[str, Any]:
         "format": trace.format,
         "sha256": trace.sha256,
         "rows": trace.rows,
-        "accepted": len(trace.records),
+        "accepted": trace.accepted,
         "rejected": len(trace.rejections),
         "rejections": [rejection_data(each) for each in trace.rejections[:REJECTIONS_LISTED]],
         "unknown_columns": list(trace.unknown_columns),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +51,8 @@ class Session:
         scenario = make_scenario(data, source="session")
         prepared = prepare(scenario, [], trace=read)
         if days is not None:
-            kept = window(prepared.trace.records, 0, round(days * 24 * HOUR_MS))
-            prepared = replace(prepared, trace=replace(prepared.trace, records=kept, rejections=[], rows=len(kept)))
+            kept = window(prepared.trace.own.records, 0, round(days * 24 * HOUR_MS))
+            prepared = prepared.of_jobs(kept)
         self.prepared: Prepared = prepared
 
     @property

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec
 
 import click
 
+from sim.experiment.durations import parse_duration
 from traces import transform
 from traces.describe import TraceSummary, describe
 from traces.job import JobRecord
@@ -120,6 +121,8 @@ def describe_command(file: Path, format_name: str | None, as_json: bool, show_al
 @click.option("--scale-load", help="Divide intervals between submissions by this (1.5, or 3/2).")
 @click.option("--resample-days", type=click.IntRange(1, 36_500), help="So many days, drawn from the file's days.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For --resample-days.")
+@click.option("--deadline-factor", help="A deadline of so many run times (3, 1.5 or 3/2) for jobs that have none.")
+@click.option("--deadline-plus", metavar="TIME", help="So much later, such as 30m; alone, the same for every job.")
 @click.option("--cpus-as-devices", is_flag=True, help="Count each CPU core as one device.")
 @click.option("--strict", is_flag=True, help="Write nothing if any row is rejected; status 2.")
 @_JSON
@@ -204,17 +207,28 @@ def _transformed(records: Sequence[JobRecord], options: dict[str, Any]) -> list[
 
         kept = transform.resample_days(kept, options["resample_days"], stream(options["seed"], "resample days"))
     if options["scale_load"] is not None:
-        kept = transform.scale_load(kept, _ratio(options["scale_load"]))
+        kept = transform.scale_load(kept, _ratio("--scale-load", options["scale_load"]))
+    factor, plus = options["deadline_factor"], options["deadline_plus"]
+    if factor is not None or plus is not None:
+        ratio = Fraction(0) if factor is None else _ratio("--deadline-factor", factor)
+        kept = transform.with_deadlines(kept, ratio, 0 if plus is None else _duration_ms("--deadline-plus", plus))
     return kept
 
 
-def _ratio(text: str) -> Fraction:
+def _ratio(option: str, text: str) -> Fraction:
     if len(text) > 40:
-        raise TraceError("--scale-load must be a number like 1.5 or 3/2, of at most 40 characters")
+        raise TraceError(f"{option} must be a number like 1.5 or 3/2, of at most 40 characters")
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
-        raise TraceError(f"--scale-load must be a number like 1.5 or 3/2, got {text!r}") from error
+        raise TraceError(f"{option} must be a number like 1.5 or 3/2, got {text!r}") from error
+
+
+def _duration_ms(option: str, text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise TraceError(f"{option} {error}") from error
 
 
 def _show_rejections(found: Trace, show_all: bool) -> None:
@@ -289,9 +303,19 @@ def _lines(summary: TraceSummary) -> list[tuple[str, str]]:
         ("ties", f"{summary.tied_jobs} jobs share their submit instant with another"),
         ("estimates", f"{summary.with_estimate} jobs ({summary.estimate_below_run} outrun theirs)"),
         ("recorded starts", f"{summary.with_recorded_start} jobs"),
+        ("deadlines", _deadlines(summary)),
         *(("note", note) for note in summary.notes),
         *(("unknown column", name) for name in summary.unknown_columns),
     ]
+
+
+def _deadlines(summary: TraceSummary) -> str:
+    said = f"{summary.with_deadline} jobs"
+    if not summary.with_deadline:
+        return said
+    tight = summary.deadline_to_run_median
+    middle = "" if tight is None else f"; in the median {tight:.3g} x its run time"
+    return f"{said} ({summary.deadline_below_run} have less than their run time){middle}"
 
 
 def _order(summary: TraceSummary) -> str:

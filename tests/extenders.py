@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from policies.api import Policy, QueueView
 from policies.serving.cluster import Cluster
@@ -147,7 +153,8 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         self.forget_connection()
-        self.loop.call_soon_threadsafe(self.server.stop)
+        with contextlib.suppress(RuntimeError):  # because: a test may have told it to stop, and its loop is closed then
+            self.loop.call_soon_threadsafe(self.server.stop)
         self._thread.join(20)
         assert not self._thread.is_alive(), "the server has not ended"
         self.desk.close()
@@ -196,3 +203,25 @@ def by_name(pod_: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 def whole(pod_: Mapping[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:
     """ExtenderArgs with nodeCacheCapable: false."""
     return {"Pod": dict(pod_), "Nodes": {"metadata": {}, "items": nodes}, "NodeNames": None}
+
+
+def certificate(folder: Path, name: str, *, issuer: str | None = None) -> tuple[Path, Path]:
+    """A certificate and its key for loopback: of an authority of its own, or by `issuer`, which was made in the same folder."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.crt"
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    words += [
+        "-subj",
+        f"/CN={name}",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(cert),
+    ]
+    if issuer is not None:
+        words += ["-CA", str(folder / f"{issuer}.crt"), "-CAkey", str(folder / f"{issuer}.key")]
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the program openssl, to make certificates")
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+    return cert, key

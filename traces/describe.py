@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from traces.job import DEVICE_MILLI, JobRecord
@@ -62,6 +63,11 @@ class TraceSummary:
     estimate_below_run: int
     """Jobs that outrun their estimate."""
     with_recorded_start: int
+    with_deadline: int
+    deadline_below_run: int
+    """Jobs that would miss theirs on an empty fleet, at the recorded speed."""
+    deadline_to_run_median: float | None
+    """Of those that have a deadline and a run time: how tight it is. None without such jobs."""
     submissions_in_order: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -139,10 +145,15 @@ def _names(jobs: Sequence[JobRecord]) -> dict[str, Any]:
 
 
 def _knowledge(jobs: Sequence[JobRecord]) -> dict[str, Any]:
+    due = [(job.deadline_ms, job.run_ms) for job in jobs if job.deadline_ms is not None]
+    ratios = [deadline / run for deadline, run in due if run]
     return {
         "with_estimate": sum(job.estimate_ms is not None for job in jobs),
         "estimate_below_run": sum(job.estimate_ms is not None and job.estimate_ms < job.run_ms for job in jobs),
         "with_recorded_start": sum(job.recorded_start_ms is not None for job in jobs),
+        "with_deadline": len(due),
+        "deadline_below_run": sum(deadline < run for deadline, run in due),
+        "deadline_to_run_median": median(ratios) if ratios else None,
     }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ class Rejection(NamedTuple):
 class Trace:
     """The records of one file, sorted as in the file, with what was rejected and why.
 
-    Invariant: `len(records) + len(rejections) == rows`.
+    Invariant: `len(records) - made + len(rejections) == rows`.
     """
 
     path: str
@@ -35,12 +35,33 @@ class Trace:
     unknown_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What the reader assumed, in words: epoch, time zone, meaning of a doubtful column."""
+    made: int = 0
+    """Records at the end that no row of the file gave, such as replicas of services."""
 
     def __post_init__(self) -> None:
-        if len(self.records) + len(self.rejections) != self.rows:
+        if self.accepted + len(self.rejections) != self.rows:
             raise AssertionError(
-                f"{self.path}: {len(self.records)} accepted + {len(self.rejections)} rejected is not {self.rows} rows"
+                f"{self.path}: {self.accepted} accepted + {len(self.rejections)} rejected is not {self.rows} rows"
             )
+
+    @property
+    def accepted(self) -> int:
+        """Rows of the file that are records."""
+        return len(self.records) - self.made
+
+    @property
+    def own(self) -> Trace:
+        """The trace with the records of its file alone."""
+        return replace(self, records=self.records[: self.accepted], made=0) if self.made else self
+
+    def with_made(self, records: Sequence[JobRecord]) -> Trace:
+        """The trace with its own records and these behind them, instead of any that were made before."""
+        own = self.own
+        return replace(own, records=[*own.records, *records], made=len(records)) if records else own
+
+    def with_own(self, records: list[JobRecord]) -> Trace:
+        """The trace with other records of its own, none rejected, and none made."""
+        return replace(self, records=records, rows=len(records), rejections=[], made=0)
 
 
 class TraceError(ValueError):

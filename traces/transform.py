@@ -105,6 +105,27 @@ def cpus_as_devices(records: Iterable[JobRecord]) -> list[JobRecord]:
     return [_on_cpus(job) for job in records]
 
 
+def with_deadlines(
+    records: Iterable[JobRecord], factor: Fraction | int | str = 0, plus_ms: int = 0
+) -> list[JobRecord]:
+    """The same jobs with a deadline of `factor` x run time + `plus_ms` after their submission, rounded down to the ms.
+
+    A job that has a deadline keeps it, and one with a lifetime gets none, as it does not end with its work. The run time is the
+    true one, which no user knows: deadlines so made are as tight for every job. Raises `ValueError` for a negative factor or
+    amount, and where both are 0.
+    """
+    ratio = Fraction(factor)
+    if ratio < 0 or plus_ms < 0 or not (ratio or plus_ms):
+        raise ValueError(f"a deadline must be after the submission, got {factor} x run time + {plus_ms} ms")
+    top, bottom = ratio.numerator, ratio.denominator
+    return [
+        job
+        if job.deadline_ms is not None or job.lifetime_ms is not None
+        else replace(job, deadline_ms=job.run_ms * top // bottom + plus_ms)
+        for job in records
+    ]
+
+
 def select_queues(records: Iterable[JobRecord], queues: Iterable[str]) -> list[JobRecord]:
     """The jobs of these queues."""
     wanted = frozenset(queues)

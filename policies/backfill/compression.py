@@ -1,8 +1,8 @@
 """Conservative backfilling that keeps its word: a waiting job's slot is a guarantee, and only ever becomes earlier.
 
-A job that arrives gets the earliest slot that takes nothing from the others. After completions each waiting job in
-turn, in the order of the queue, moves to the earliest slot now possible, once. Source: Feitelson and Weil,
-"Utilization and Predictability in Scheduling the IBM SP2 with Backfilling" (IPPS 1998).
+A job that arrives gets the earliest slot that takes nothing from the others. After completions, and when a job that has
+a slot is taken away, each waiting job in turn, in the order of the queue, moves to the earliest slot now possible, once.
+Source: Feitelson and Weil, "Utilization and Predictability in Scheduling the IBM SP2 with Backfilling" (IPPS 1998).
 
 Cost: a pass that follows a completion plans every waiting job twice: its old slot, then its new one.
 
@@ -35,6 +35,10 @@ class Guarantees:
     starts: int = 0
     """The view's counters as far as this policy's own actions account for them."""
 
+    def holds_for_nobody(self, view: ClusterView) -> bool:
+        """True if a job that has a slot has been taken away."""
+        return not all(job_id in view.pending for job_id in self.slots)
+
 
 class CompressedConservative(Cycle):
     """See the module."""
@@ -58,8 +62,8 @@ class CompressedConservative(Cycle):
             fresh = Guarantees(plan, {}, view.releases, view.starts)
             if known is not None:
                 keep(known.slots, fresh, waiting, view.now_ms)
-            if known is not None and known.releases != view.releases:
-                compress(fresh, waiting)
+                if known.releases != view.releases or known.holds_for_nobody(view):
+                    compress(fresh, waiting)
             known = self.guarantees = fresh
         for job in waiting:
             if job.job_id not in known.slots and not give(known, job):
@@ -79,6 +83,7 @@ class CompressedConservative(Cycle):
         return (
             known.releases != view.releases
             or known.starts != view.starts
+            or known.holds_for_nobody(view)
             or not all(known.plan.knows(job.request) for job in waiting)
             or not known.plan.move_to(view.now_ms)
         )

@@ -6,8 +6,8 @@ EASY with a promise for the whole window. Where every server has one device slot
 placement, fixed over its whole window: that is right where it matters which devices a job gets, and costs
 utilisation, because a job may wait although another device would do for the second half of its run.
 
-The plan is made anew whenever anything was released, so a slot is no guarantee; `policies.backfill.compression` keeps
-its word. Source: Mu'alem and Feitelson (IEEE TPDS 2001).
+The plan is made anew whenever anything was released or a job that has a slot was taken away, so a slot is no guarantee;
+`policies.backfill.compression` keeps its word. Source: Mu'alem and Feitelson (IEEE TPDS 2001).
 
 Cost: a pass may plan every waiting job, each against every step of the plan. Planning stops as soon as nothing that
 waits could start now, and a pass that follows arrivals goes on where the last one stopped.
@@ -52,8 +52,18 @@ class Planning:
     """The earliest start that is promised."""
     started: bool = False
     """A job started since: planned anew, slots with devices may come to lie on others."""
-    closed: bool = False
+    closed: str | None = None
     """A job was found to which no slot can be promised: nobody behind it passes."""
+    waiting: int = 0
+    """How many jobs waited when the last pass was over."""
+
+    def waits_for_nobody(self, view: ClusterView) -> bool:
+        """True if a job for which the plan holds a slot, or that closed it, has been taken away meanwhile."""
+        waiting = len(view.pending)
+        if waiting == self.waiting + len(view.pending.newer_than(self.seen)):
+            return False  # because: nobody is looked for who cannot be missing
+        for_whom = self.promised if self.closed is None else self.promised | {self.closed}
+        return not all(job_id in view.pending for job_id in for_whom)
 
 
 class Conservative(Cycle):
@@ -105,6 +115,7 @@ class Conservative(Cycle):
         yield from self._plan_queue(planning, view)
         if self.depth is not None and len(planning.promised) >= self.depth:
             yield from self._pass_by(planning, view)
+        planning.waiting = len(view.pending)
 
     def _start_heads(self, view: ClusterView) -> Iterator[Action]:
         """Start from the head while it fits: before anything is promised, whoever fits now has a slot now."""
@@ -129,6 +140,8 @@ class Conservative(Cycle):
             return False
         if planning.releases != view.releases or planning.starts != view.starts:
             return False
+        if planning.waits_for_nobody(view):
+            return False
         if planning.started and planning.plan.gives_devices:
             return False
         for job in view.pending.newer_than(planning.seen):
@@ -142,14 +155,14 @@ class Conservative(Cycle):
         """Slots in the order of the queue, until the promises are used up or nothing more can start now."""
         plan, jobs = planning.plan, queue_behind(view.pending.by(self.order), planning.behind)
         open_now = self._startable(view)
-        while open_now and not planning.closed and (entry := next(jobs, None)) is not None:
+        while open_now and planning.closed is None and (entry := next(jobs, None)) is not None:
             planning.behind, job = entry
             within = self.allowed(job, view)
             if not within:
                 continue
             slot = plan.earliest(job.request, run_ms_of(expected_ms(job)), within)
             if slot is None:
-                planning.closed = True
+                planning.closed = job.job_id
                 return
             plan.take(job.request, slot)
             placement = self._placement_now(job, slot, view, within)

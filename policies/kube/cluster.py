@@ -19,6 +19,8 @@ class Change(NamedTuple):
     """Somebody else started something."""
     nodes: list[int] | None
     """The servers that changed; None if they are not known."""
+    gone: tuple[str, ...] = ()
+    """The jobs that run no longer: they ended, or wait again."""
 
 
 NOTHING = Change(released=False, started=False, nodes=[])
@@ -88,19 +90,19 @@ class RunningPods:
         change = Change(releases != self._releases, starts != self._starts, changed)
         self._starts, self._releases = starts, releases
         if changed is None or change.started:
-            self._compare(view)
-            return change
+            return change._replace(gone=self._compare(view))
         suspects = {self.job_of[uid]: None for node in changed for uid in self.ledger.pods_on[node]}
-        for job_id in suspects:
-            if job_id not in view.running:
-                self.remove(job_id)
+        gone = [job_id for job_id in suspects if job_id not in view.running]
+        for job_id in gone:
+            self.remove(job_id)
         if len(view.running) != len(self.jobs):
-            self._compare(view)
-        return change
+            gone += self._compare(view)
+        return change._replace(gone=tuple(gone))
 
-    def _compare(self, view: ClusterView) -> None:
-        """Look at every running job."""
+    def _compare(self, view: ClusterView) -> tuple[str, ...]:
+        """Look at every running job. Gives those that are gone."""
         now = {running.job.job_id: running for running in view.running}
+        gone = tuple(job_id for job_id in self.jobs if job_id not in now)
         for job_id, known in list(self.jobs.items()):
             running = now.get(job_id)
             if running is None or (running.placement, running.start_ms) != (known.placement, known.start_ms):
@@ -108,3 +110,4 @@ class RunningPods:
         for job_id, running in now.items():
             if job_id not in self.jobs:
                 self.add(running)
+        return gone

@@ -97,7 +97,9 @@ class ClusterCycle:
         queue = self.queue
         for job in view.pending.newer_than(queue.latest):
             queue.add(job, self._kind_of(job))
-        if len(queue) != len(view.pending):
+        # because: as many may wait as before, if one was put back in the same instant in which another was taken away
+        back = any(job_id in view.pending and job_id not in queue.slot_of for job_id in change.gone)
+        if back or len(queue) != len(view.pending):
             self._compare(view)
         queue.catch_up(self._hopeless, view.now_ms)
         if change.released:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -41,6 +41,9 @@ class Guard:
         """Those that have not asked anything yet, the oldest in front."""
         self.idle: OrderedDict[GuardedProtocol, None] = OrderedDict()
         """Those that have, and have no request in work now; the one that has idled longest in front."""
+        self.state = ServerState()
+        """Every connection, and the task of every request."""
+        self._lost = asyncio.Event()
 
     def make_room(self) -> None:
         """End one connection without a request: rather one that never had any."""
@@ -54,29 +57,50 @@ class Guard:
         self.silent.pop(connection, None)
         self.idle.pop(connection, None)
 
-    def protocol(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> GuardedProtocol:
-        """A connection, as uvicorn asks for one."""
-        return GuardedProtocol(self, config, server_state, app_state, _loop)
+    def lost(self, connection: GuardedProtocol) -> None:
+        """It is gone."""
+        self.forget(connection)
+        self._lost.set()
+
+    def protocols(self, config: Config) -> Callable[[], GuardedProtocol]:
+        """Makes the protocol of each connection."""
+        return lambda: GuardedProtocol(self, config)
+
+    def all(self) -> list[GuardedProtocol]:
+        """The connections that there are."""
+        return [each for each in self.state.connections if isinstance(each, GuardedProtocol)]
+
+    def shut_down(self) -> None:
+        """End connections without a request now, and the others after their answer."""
+        for connection in self.all():
+            connection.shutdown()
+
+    async def quiet(self) -> None:
+        """Until there is no connection and no request any more."""
+        while self.state.connections or self.state.tasks:
+            self._lost.clear()
+            await (asyncio.wait(list(self.state.tasks)) if self.state.tasks else self._lost.wait())
+
+    async def cut_off(self) -> None:
+        """End everything: requests are cancelled and answered with an error, and what clients do not take is dropped."""
+        log.error("cut off what was in flight", extra={"fields": {"requests": len(self.state.tasks)}})
+        for connection in self.all():
+            if connection.flow.write_paused:
+                connection.transport.abort()
+        for task in self.state.tasks:
+            task.cancel()
+        if self.state.tasks:
+            await asyncio.wait(list(self.state.tasks))
+        for connection in self.all():
+            connection.transport.abort()
+        await self.quiet()
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """See the module."""
 
-    def __init__(
-        self,
-        guard: Guard,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, loop)
+    def __init__(self, guard: Guard, config: Config) -> None:
+        super().__init__(config, guard.state, {})
         self._guard = guard
         self._head: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
@@ -93,9 +117,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
-        self._guard.forget(self)
         self._stop_timers()
         super().connection_lost(exc)
+        self._guard.lost(self)
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn, but a head may not be of any size, and what is no request may not come for ever."""

@@ -11,7 +11,7 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,11 +22,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from policies.serving.connections import Guard
+from policies.serving.listener import Listener
 
 BACKLOG: Final = 2048
-
-LAST_TURNS = 5
-"""Turns of the event loop in which connections that were just being accepted come to their end."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,7 +39,7 @@ class Limits:
     body_s: float = 10.0
     """For a body to come, and for a client to take its reply."""
     head_s: float = 5.0
-    """For a head to come, from its first byte."""
+    """For a head to come, from its first byte, and before it for a TLS handshake."""
     idle_s: float = 120.0
     """For the next request on a connection. Go's client drops its own after 90 s."""
     waiting: int = 32
@@ -186,53 +184,71 @@ class HttpServer:
     def __init__(
         self,
         app: Any,
-        listener: socket.socket,
+        listening: socket.socket,
         *,
         limits: Limits,
         tls: ssl.SSLContext | None = None,
         cut: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._listener = listener
-        host, port = listener.getsockname()[:2]
+        host, port = listening.getsockname()[:2]
         self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
-        guard = Guard(
+        self._guard = Guard(
             connections=limits.connections,
             idle_s=limits.idle_s,
             head_s=limits.head_s,
             write_s=limits.body_s,
             cut=cut,
         )
-        config = uvicorn.Config(
-            app,
-            http=guard.protocol,  # type: ignore[arg-type]  # because: uvicorn calls it, class or not
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=round(limits.idle_s),
-            timeout_graceful_shutdown=max(round(limits.stop_s), 1),
-            log_level="warning",
+        self._listener = Listener(
+            listening,
+            self._guard.protocols(_config(app, limits)),
+            tls=tls,
+            handshake_s=limits.head_s,
+            arriving_max=limits.connections,
+            make_room=self._guard.make_room,
+            cut=cut,
         )
-        config.load()
-        config.ssl = tls
-        self._server = _Server(config)
+        self._stop_s = limits.stop_s
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._guard.all())
+
+    @property
+    def requests(self) -> int:
+        """How many are in work."""
+        return len(self._guard.state.tasks)
 
     async def serve(self) -> None:
-        """Serve until `stop`; then finish what is in flight."""
-        await self._server.serve(sockets=[self._listener])
-        for _ in range(LAST_TURNS):
-            for left in list(self._server.server_state.connections):
-                left.transport.abort()  # because: a client that takes nothing would keep its connection beyond the end
-            await asyncio.sleep(0)
+        """Serve until `stop`, then finish what is in flight. When it returns, no connection is left."""
+        self._listener.open()
+        try:
+            await self._stopping.wait()
+        finally:
+            await self._listener.close()
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """First those that ask nothing go, then each with its last answer, and what is not at its end in time is cut off."""
+        self._guard.shut_down()
+        quiet = asyncio.create_task(self._guard.quiet())
+        hurry = asyncio.create_task(self._hurrying.wait())
+        await asyncio.wait((quiet, hurry), timeout=self._stop_s, return_when=asyncio.FIRST_COMPLETED)
+        in_time = quiet.done()
+        quiet.cancel()
+        hurry.cancel()
+        await asyncio.gather(quiet, hurry, return_exceptions=True)
+        if not in_time:
+            await self._guard.cut_off()
 
     def stop(self) -> None:
         """Take no more connections, finish what is in flight; a second call waits for nothing."""
-        self._server.force_exit = self._server.should_exit
-        self._server.should_exit = True
-        self._server.stopping.set()
+        if self._stopping.is_set():
+            self._hurrying.set()
+        self._stopping.set()
 
     def stop_on_signals(self) -> None:
         """Stop on SIGTERM and SIGINT."""
@@ -241,16 +257,28 @@ class HttpServer:
             loop.add_signal_handler(number, self.stop)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.stopping = asyncio.Event()
+def _config(app: Any, limits: Limits) -> uvicorn.Config:
+    """What uvicorn's protocol reads: HTTP and the application, nothing else."""
+    config = uvicorn.Config(
+        _ended(app),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_keep_alive=round(limits.idle_s),
+        log_level="warning",
+    )
+    config.load()
+    return config
 
-    async def main_loop(self) -> None:
-        """Until it is told to stop. Nothing is to be done meanwhile: no default headers, no limit of requests."""
-        await self.stopping.wait()
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """None: who runs the server decides which signals stop it, and with which status it ends."""
-        yield
+def _ended(app: Any) -> Any:
+    """An application whose cancelled requests have ended: only a server that cuts them off cancels them, and it has said so."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return asgi

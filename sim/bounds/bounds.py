@@ -46,7 +46,11 @@ class Bounds:
     """Last end - first submission."""
     sum_completion_ms: int | None
     rows: NDArray[np.bool_]
-    """The records that are counted: those that fit the empty fleet. A run that ended others cannot be compared."""
+    """The records that are counted: those that fit the empty fleet and have no lifetime. A run that ended others of these
+    cannot be compared.
+    """
+    taken: NDArray[np.bool_]
+    """The records with a lifetime, which are not counted: they end when it does, under every schedule."""
     jobs_by_bound: dict[str, int]
     """Which bound was the best for how many jobs."""
 
@@ -59,6 +63,7 @@ class Bounds:
         """For JSON."""
         return {
             "jobs": self.jobs,
+            "jobs_with_lifetime": int(self.taken.sum()),
             "mean_completion_ms": self.mean_completion.value_ms,
             "mean_completion_because": self.mean_completion.because,
             "makespan_ms": self.makespan.value_ms,
@@ -76,7 +81,7 @@ def bounds_of(
     queues: Mapping[str, QueueView] | None = None,
     speed: SpeedModel | None = None,
 ) -> Bounds:
-    """Bounds for all records that fit the empty fleet, at the best speed that each may have.
+    """Bounds for all records that fit the empty fleet and end with their work, at the best speed that each may have.
 
     Queues count for their pools only. Servers of different models count together as long as some job may use both: valid, and
     looser. Nothing is bounded in a static fill, which has no clock.
@@ -87,7 +92,12 @@ def bounds_of(
     if reason is not None:
         none = Bound(None, reason)
         return Bounds(
-            mean_completion=none, makespan=none, sum_completion_ms=None, rows=counted.rows, jobs_by_bound={}
+            mean_completion=none,
+            makespan=none,
+            sum_completion_ms=None,
+            rows=counted.rows,
+            taken=counted.taken,
+            jobs_by_bound={},
         )
     flow = _flow(counted)
     speeds = _speeds(counted)
@@ -100,6 +110,7 @@ def bounds_of(
         makespan=_makespan(counted, speeds),
         sum_completion_ms=flow.sum_ms,
         rows=counted.rows,
+        taken=counted.taken,
         jobs_by_bound=flow.jobs_by_bound,
     )
 
@@ -108,7 +119,11 @@ def _no_bound(counted: Counted, rules: Rules) -> str | None:
     if rules.fill:
         return "a static fill has no clock: nothing ends in it"
     if not counted.rows.any():
-        return "no job fits the empty fleet"
+        return (
+            "every job has a lifetime"
+            if counted.taken.any() and counted.taken.all()
+            else "no job fits the empty fleet"
+        )
     return None
 
 

@@ -79,7 +79,7 @@ def _measured(bounds: Bounds, name: str, run: Run) -> Distance:
 def _not_comparable(bounds: Bounds, run: Run) -> str | None:
     if bounds.mean_completion.value_ms is None:
         return bounds.mean_completion.because
-    if not np.array_equal(run.jobs.ended, bounds.rows):
+    if not np.array_equal(run.jobs.ended & ~bounds.taken, bounds.rows):
         return "it did not end the same jobs: those that fit the empty fleet"
     return None
 
@@ -109,4 +109,6 @@ def distance_lines(data: Mapping[str, Any] | None) -> list[str]:
         said += f"; times that: {', '.join(told)}"
     if data["best_oracle"] is not None:
         said += f" ({data['best_oracle']} is the best oracle here)"
+    if data.get("jobs_with_lifetime"):
+        said += f"; jobs with a lifetime, of which there are {data['jobs_with_lifetime']:,}, are left out"
     return [f"{said}."]

@@ -41,7 +41,9 @@ class Counted:
     run_ms: Integers
     """The least time on devices, of every record; see `least_run_ms`."""
     rows: NDArray[np.bool_]
-    """Those that fit the empty fleet."""
+    """Those that fit the empty fleet and end with their work."""
+    taken: NDArray[np.bool_]
+    """Those with a lifetime: they are taken away, whatever a schedule does, and may never run."""
     parts: list[Part]
     fastest_ppm: int
     """The highest speed that any job may have."""
@@ -69,12 +71,14 @@ def counted_jobs(
             ppm = speeds[key] = PPM if speed is None else fastest_ppm(record.family, request, topology, speed)
         run_ms[row] = least_run_ms(record, rules, ppm)
     possible = np.array([request not in maker.impossible for request in numbers], dtype=bool)
-    rows = possible[of_record] if len(records) else np.zeros(0, dtype=bool)
+    taken = np.fromiter((record.lifetime_ms is not None for record in records), dtype=np.bool_, count=len(records))
+    rows = possible[of_record] & ~taken if len(records) else np.zeros(0, dtype=bool)
     requests = list(numbers)
     return Counted(
         submit_ms=np.fromiter((record.submit_ms for record in records), dtype=np.int64, count=len(records)),
         run_ms=run_ms,
         rows=rows,
+        taken=taken,
         parts=_parts(requests, of_record, rows, topology),
         fastest_ppm=max(speeds.values(), default=PPM),
     )
@@ -82,6 +86,8 @@ def counted_jobs(
 
 def least_run_ms(record: JobRecord, rules: Rules, ppm: int) -> int:
     """The least time on devices after which a job can end, at speeds of at most `ppm` millionths."""
+    if record.lifetime_ms is not None:
+        return 0  # because: it may start a moment before it is taken away
     least = -(-record.run_ms * PPM // ppm)
     estimate_ms = record.estimate_ms
     if rules.overrun == "kill" and estimate_ms is not None:

@@ -102,21 +102,20 @@ class CauseReplay:
             for pass_ms in self._passes.before(at_ms):
                 self._seen(pass_ms)
             event = acted = False
-            waiting_before_pass = -1
             while entry < entries and at[entry] == at_ms:
                 what, row = happened[entry], rows[entry]
-                if self._is_of_a_pass(what, row):
-                    if waiting_before_pass < 0:
-                        waiting_before_pass = self._waiting
-                    acted = True
-                else:
-                    event = True
+                of_a_pass = self._is_of_a_pass(what, row)
                 self._entry(what, row, line, entry)
+                acted = acted or of_a_pass
+                # because: a pass is due as soon as anything happens while a job waits, even if that one goes in the same instant
+                event = event or (not of_a_pass and (acted or self._waiting > self._just_arrived(what, row)))
                 entry += 1
-            if waiting_before_pass < 0:
-                waiting_before_pass = self._waiting
-            self._close(at_ms, event=event and waiting_before_pass > 0, acted=acted)
+            self._close(at_ms, event=event, acted=acted)
         return self._finished(end_ms)
+
+    def _just_arrived(self, what: int, row: int) -> int:
+        """1 for the arrival of a job that is turned away at once: nobody has waited for that."""
+        return int(what == ARRIVE and self.kinds[self._kind_of[row]].request in self._impossible)
 
     def _is_of_a_pass(self, what: int, row: int) -> bool:
         """Whether a pass did it: a start, a rejection by the policy, a preemption that is no overrun."""

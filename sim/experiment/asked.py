@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sim.experiment.margins import DEFAULT_MARGINS, Margin, parse_margin
+from sim.experiment.margins import Margin, default_margin, parse_margin
 from sim.experiment.quantities import Selector, make_where, parse_selector, quantities, quantity, select
 from sim.fleet.problems import did_you_mean
 
@@ -24,7 +24,7 @@ class Asked:
 def default_family(*, whole_runs: bool) -> list[Asked]:
     """Every metric, with the margin of its unit; figures of whole runs only where whole runs are the blocks."""
     return [
-        Asked(selector=Selector(each, ()), margin=DEFAULT_MARGINS[each.metric.unit])
+        Asked(selector=Selector(each, ()), margin=default_margin(each.metric))
         for each in quantities()
         if whole_runs or each.per_job is not None
     ]
@@ -60,5 +60,5 @@ def _asked(name: str, margin: object) -> Asked:
 def _with_margin(selector: Selector, margin: object) -> Asked:
     metric = selector.quantity.metric
     if margin is None:
-        return Asked(selector=selector, margin=DEFAULT_MARGINS[metric.unit])
+        return Asked(selector=selector, margin=default_margin(metric))
     return Asked(selector=selector, margin=parse_margin(str(margin), metric.unit, selector.quantity.worse))

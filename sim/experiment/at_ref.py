@@ -23,7 +23,7 @@ import sim
 from policies import catalogue
 from sim.experiment.compare import Given
 from sim.experiment.elsewhere import relabelled
-from sim.experiment.plan import Plan, plan_of, replicated
+from sim.experiment.plan import Plan, plan_of, replicated, subjects_of
 from sim.experiment.policy_spec import PROCESS
 from sim.experiment.prepare import Prepared, replay_prepared
 from sim.experiment.sampler import Observed, observe
@@ -163,13 +163,14 @@ def work(place: Path) -> None:
     observed: list[list[Observed]] = []
     for number, each in enumerate(prepared):
         observed.append([])
+        counted = subjects_of([each], plan).counted[0]
         for replication in range(plan.replications):
             run = replay_prepared(replicated(each, plan.shake, replication), spec)
             if (number, replication) == (0, 0):
                 write_run(run, place / RUN, summary(run))
             if not run.complete:
                 raise InputError(str(run.manifest["message"]))
-            observed[-1].append(observe(run))
+            observed[-1].append(observe(run, counted))
     with (place / OBSERVED).open("wb") as file:
         pickle.dump(observed, file)
 

@@ -144,10 +144,10 @@ def request(
     scenario = prepared[0].scenario
     plan = plan_of(scenario)
     subjects = subjects_of(prepared, plan)
-    names = subjects.names()
+    names, having = subjects.names(), subjects.names_having()
     others = [spec for spec in specs if given or spec != baseline]
-    family = checked_family([asked_for(each) for each in scenario.metrics], names, "metrics")
-    checked = expanded(gates, names, others, "gates")
+    family = checked_family([asked_for(each) for each in scenario.metrics], names, "metrics", having=having)
+    checked = expanded(gates, names, others, "gates", having=having)
     return Request(prepared, specs, given.name if given else baseline, given, plan, subjects, family, checked)
 
 

@@ -12,11 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.experiment.effects import Effect
 from sim.experiment.paired import Paired
+from sim.experiment.quantities import quantity
 from sim.gates.judge import GateResult
 from sim.jobs_table import Integers
-from sim.metrics.metric import Sample
-from sim.metrics.registry import BY_NAME, Group, groups, measure
+from sim.metrics.registry import Group, groups, measure
 from sim.results import Run
 
 VERSION: Final = 2
@@ -107,12 +108,43 @@ class Comparison:
         """The policies that read true run times: bounds, which cannot be deployed."""
         return [name for name, run in self.runs.items() if run.manifest["policy"]["peeks"]]
 
-    def best(self, metric: str, better: str, among: Sequence[str] | None = None) -> list[str]:
-        """The policies with the best value of a metric, among the runs that came to their end."""
+    @property
+    def replays(self) -> int:
+        """How many replays of each policy the intervals rest on; `groups`, `shifts` and `ties` are of the first."""
+        return 1 if self.paired is None else len(self.paired.evidence.replays)
+
+    def effect(self, policy: str, metric: str) -> Effect | None:
+        """What a policy changes in a metric of all jobs; None where that was not asked for."""
+        found = None if self.paired is None else self.paired.policies.get(policy)
+        asked = quantity(metric).name
+        everyone = () if found is None else (each for each in found.metrics if each.kind == "all")
+        return next((each for each in everyone if each.quantity == asked), None)
+
+    def overall(self, metric: str) -> dict[str, float | None]:
+        """Policy -> a metric over all replays, which its intervals speak of; empty where several were not asked for it."""
+        if self.replays == 1:
+            return {name: found[metric] for name, found in self.whole.values.items()}
+        known = {policy: effect for policy in self.others if (effect := self.effect(policy, metric))}
+        values = {policy: each.value for policy, each in known.items()}
+        return {self.baseline: next(iter(known.values())).baseline, **values} if known else {}
+
+    def best(
+        self,
+        metric: str,
+        better: str,
+        among: Sequence[str] | None = None,
+        values: Mapping[str, float | None] | None = None,
+    ) -> list[str]:
+        """The policies with the best value of a metric, among the runs that came to their end.
+
+        Without `values` it is that of the first replay.
+        """
+        if values is None:
+            values = {name: found[metric] for name, found in self.whole.values.items()}
         known = {
             name: value
             for name in (self.names if among is None else among)
-            if self.runs[name].complete and (value := self.whole.values[name][metric]) is not None
+            if self.runs[name].complete and (value := values.get(name)) is not None
         }
         if not known:
             return []
@@ -143,7 +175,7 @@ def compare_runs(
             values={name: measure_counted(run, group, counted) for name, run in ordered.items()},
         )
         for group in groups(first.jobs)
-        if (group.rows & counted).any()
+        if (group.rows & counted).any() or group.kind == "service"
     ]
     others = [run for name, run in ordered.items() if name != baseline and not run.is_fill]
     return Comparison(
@@ -159,11 +191,7 @@ def compare_runs(
 
 def measure_counted(run: Run, group: Group, counted: NDArray[np.bool_]) -> Values:
     """The metrics of the group's jobs that count; figures of the whole run stay those of the whole run."""
-    if counted.all():
-        return measure(run, group)
-    whole = Sample(run, group.rows)
-    found = measure(run, group._replace(rows=group.rows & counted))
-    return {name: value if BY_NAME[name].per_job else BY_NAME[name].of(whole) for name, value in found.items()}
+    return measure(run, group, None if counted.all() else counted)
 
 
 def shift(run: Run, base: Run, counted: NDArray[np.bool_] | None = None) -> Shift:

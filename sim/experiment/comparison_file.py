@@ -70,6 +70,16 @@ def read_comparison(path: Path) -> Comparison:
         raise RunDirectoryError(
             f"{path}: is of version {data['rehearse_comparison']!r}; this program reads {VERSION}"
         )
+    try:
+        return _from_data(data, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"{path}: {COMPARISON} is not whole, or another version wrote it: {type(error).__name__}: {error};"
+            " compare again"
+        ) from error
+
+
+def _from_data(data: dict[str, Any], path: Path) -> Comparison:
     runs = [read_run(path / each["folder"]) for each in data["policies"]]
     found = compare_runs(
         runs,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from sim.experiment.asked import Asked
-from sim.experiment.margins import DEFAULT_MARGINS
+from sim.experiment.margins import default_margin
 from sim.experiment.quantities import KINDS, Selector, Where, quantity
 from sim.experiment.sampler import Sampler
 from sim.results import Run
@@ -105,7 +105,7 @@ def _groups(sampler: Sampler, policy: str, baseline: str, kind: str) -> list[Eff
     for name in GROUP_QUANTITIES:
         asked = quantity(name)
         codes = order[:QUANTILES_MAX] if asked.per_job and asked.per_job.statistic == "quantile" else order
-        margin = DEFAULT_MARGINS[asked.metric.unit]
+        margin = default_margin(asked.metric)
         wanted = [Asked(selector=Selector(asked, ((kind, labels.names[code]),)), margin=margin) for code in codes]
         found += family_of(sampler, policy, baseline, wanted)
     return found

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sim.experiment.compare import Given
-from sim.experiment.plan import plan_of
+from sim.experiment.plan import plan_of, subjects_of
 from sim.experiment.prepare import Prepared
 from sim.experiment.sampler import observe
+from sim.jobs_table import deadlines_of
 from sim.results import Run, RunDirectoryError, read_run
 from sim.run import InputError, cluster_data
 
@@ -25,7 +26,12 @@ def baseline_of_run(prepared: Sequence[Prepared], path: Path) -> Given:
     problems = list(_problems(prepared, run))
     if problems:
         raise InputError("\n".join(f"--baseline-run {path}: {problem}" for problem in problems))
-    return Given(*relabelled(run, prepared[0], f"{run.name} ({path.name})", {"run": str(path)}), [[observe(run)]])
+    first = prepared[0]
+    # because: an older version did not write the deadlines, and it is the same trace
+    run = replace(run, jobs=replace(run.jobs, deadline_ms=deadlines_of(first.trace.records)))
+    counted = subjects_of([first], plan_of(first.scenario)).counted[0]
+    observed = [[observe(run, counted)]]
+    return Given(*relabelled(run, first, f"{run.name} ({path.name})", {"run": str(path)}), observed)
 
 
 def relabelled(run: Run, prepared: Prepared, name: str, source: dict[str, str]) -> tuple[str, Run]:
@@ -44,12 +50,19 @@ def _problems(prepared: Sequence[Prepared], run: Run) -> Iterator[str]:
         yield "a static fill has no time: nothing can be compared"
     if run.manifest["inputs"]["trace"]["sha256"] != first.trace.sha256:
         yield f"is of another trace: {run.manifest['inputs']['trace']['path']}"
+    elif _without_places(run.manifest["inputs"].get("services", [])) != _without_places(first.services_data()):
+        yield "has other services"
     elif run.jobs.text("job_id").to_pylist() != [job.job_id for job in first.trace.records]:
         yield "has other jobs of the same file: the trace was read otherwise"
     if _fleet(run.manifest["inputs"]["cluster"]) != _fleet(cluster_data(first.loaded)):
         yield f"is of another fleet: {run.manifest['inputs']['cluster']['source']}"
     yield from _differ("rule", run.manifest["rules"], _plain(asdict(first.rules)))
     yield from _differ("model", run.manifest["world"], _plain(first.world.decided(first.loaded.fleet).as_data()))
+
+
+def _without_places(services: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What makes services, wherever the files of their rates stand."""
+    return [{**_plain(each), "rate_file": None} for each in services]
 
 
 def _fleet(data: dict[str, Any]) -> dict[str, Any]:

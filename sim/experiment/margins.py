@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from sim.experiment.durations import parse_duration
+
+if TYPE_CHECKING:
+    from sim.metrics.metric import Metric
 
 Unit = Literal["ms", "share", "ratio", "count"]
 
@@ -38,6 +41,16 @@ DEFAULT_MARGINS: Final[dict[str, Margin]] = {
     "count": Margin(absolute=0.0, text="+0"),
 }
 """By unit, for metrics whose margin nobody declared. Ten seconds is the bound of the bounded slowdown."""
+
+
+LATENCY_MARGIN: Final = Margin(relative=0.05, text="+5 %")
+"""Requests take milliseconds or seconds: what is nothing to a job would be everything to them."""
+
+
+def default_margin(metric: Metric) -> Margin:
+    """Where nobody declared one."""
+    of_requests = metric.of_requests is not None and metric.unit == "ms"
+    return LATENCY_MARGIN if of_requests else DEFAULT_MARGINS[metric.unit]
 
 
 def parse_margin(text: str, unit: Unit, worse: int = 1) -> Margin:

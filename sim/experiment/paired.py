@@ -12,7 +12,7 @@ from sim.experiment.asked import Asked, default_family
 from sim.experiment.blocks import DAY_MS, BlockRule
 from sim.experiment.durations import as_text
 from sim.experiment.effects import PolicyEffects, effects_of
-from sim.experiment.quantities import Selector, expand, quantity
+from sim.experiment.quantities import NOTHING, Names, Selector, expand, quantity
 from sim.experiment.sampler import Sampler
 from sim.fleet.problems import FleetError, Problem
 from sim.run import InputError
@@ -62,13 +62,17 @@ class Paired:
     policies: dict[str, PolicyEffects] = field(default_factory=dict)
 
 
-def checked_family(asked: Sequence[Asked], names: Mapping[str, Sequence[str]], source: str) -> list[Asked]:
-    """One for each name where `*` stands. Raises `InputError` for names that no job has."""
+def checked_family(
+    asked: Sequence[Asked], names: Names, source: str, *, having: Mapping[str, Names] = NOTHING
+) -> list[Asked]:
+    """One for each name where `*` stands. Raises `InputError` for names that no job has; see `expand`."""
     found: list[Asked] = []
     problems: list[Problem] = []
     for each in asked:
         try:
-            found += [Asked(selector=selector, margin=each.margin) for selector in expand(each.selector, names)]
+            found += [
+                Asked(selector=selector, margin=each.margin) for selector in expand(each.selector, names, having)
+            ]
         except ValueError as error:
             problems.append(Problem(f"metrics: {each.selector}", str(error)))
     if problems:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from sim.experiment.blocks import AUTO, BlockRule, chosen, parse_blocks, time_blocks
 from sim.experiment.prepare import Prepared
-from sim.experiment.quantities import KINDS
+from sim.experiment.quantities import KINDS, Served
 from sim.experiment.scenario import Scenario
 from sim.experiment.shake import Shake, shaken
 from sim.metrics.registry import SIZE_CLASSES
 from sim.run import InputError
 from sim.statistics.draws import RESAMPLES
 from sim.streams import Streams
+from traces.job import JobRecord
 
 SHAKEN_REPLICATIONS: Final = 5
 """Replications where the scenario shakes and does not say how often."""
@@ -62,8 +63,9 @@ def replicated(prepared: Prepared, shake: Shake | None, number: int) -> Prepared
     seed = prepared.rules.seed + number
     trace = prepared.trace
     if shake is not None:
-        records = shaken(trace.records, shake, Streams(seed).generator("shake"))
-        trace = replace(trace, records=records)
+        # because: a rate of requests is no accident of single jobs, and submissions keep their first and their last
+        own, made = trace.own.records, trace.records[trace.accepted :]
+        trace = replace(trace, records=[*shaken(own, shake, Streams(seed).generator("shake")), *made])
     return replace(prepared, trace=trace, rules=replace(prepared.rules, seed=seed))
 
 
@@ -85,13 +87,32 @@ class Subjects:
     labels: dict[str, Labels]
     jobs: int
     """Jobs of all traces, also those that do not count."""
+    having: dict[str, Mask] = field(default_factory=dict)
+    """What not every job has (`PerJob.having`) -> which of those that count have it."""
+    services: list[Served] = field(default_factory=list)
+    """Those of all traces, each name once: their requests count even where none of their replicas does."""
 
     def __len__(self) -> int:
         return len(self.trace)
 
     def names(self) -> dict[str, list[str]]:
         """Kind -> the names that jobs that count have."""
-        return {kind: [each.names[code] for code in np.unique(each.codes)] for kind, each in self.labels.items()}
+        return self._names(slice(None))
+
+    def names_having(self) -> dict[str, dict[str, list[str]]]:
+        """The same of the jobs that have what not every job has, by that; of services, what their replicas have."""
+        found = {what: self._names(mask) for what, mask in self.having.items()}
+        for what, served in (
+            ("services", self.services),
+            ("objectives", [each for each in self.services if each.objective]),
+        ):
+            found[what] = {kind: sorted({each.labels[kind] for each in served}) for kind in self.labels}
+        return found
+
+    def _names(self, some: Mask | slice) -> dict[str, list[str]]:
+        return {
+            kind: [each.names[code] for code in np.unique(each.codes[some])] for kind, each in self.labels.items()
+        }
 
 
 def subjects_of(prepared: Sequence[Prepared], plan: Plan) -> Subjects:
@@ -103,12 +124,7 @@ def subjects_of(prepared: Sequence[Prepared], plan: Plan) -> Subjects:
         for job, counts in zip(each.trace.records, mask.tolist(), strict=True)
         if counts
     ]
-    words = {
-        "queue": [job.queue or "-" for job in records],
-        "user": [job.user or "-" for job in records],
-        "accelerator": ["|".join(job.accelerators) or "any" for job in records],
-    }
-    labels = {kind: _labels(each) for kind, each in words.items()}
+    labels = {kind: _labels([word(job) for job in records]) for kind, word in WORDS.items()}
     least = np.array([milli for _, milli in SIZE_CLASSES])
     demand = np.fromiter((job.demand_milli for job in records), dtype=np.int64, count=len(records))
     labels["size"] = Labels(np.searchsorted(least, demand, side="right") - 1, [name for name, _ in SIZE_CLASSES])
@@ -118,7 +134,31 @@ def subjects_of(prepared: Sequence[Prepared], plan: Plan) -> Subjects:
         submit_ms=np.fromiter((job.submit_ms for job in records), dtype=np.int64, count=len(records)),
         labels={kind: labels[kind] for kind in KINDS},
         jobs=sum(map(len, masks)),
+        having={"deadline_ms": np.array([job.deadline_ms is not None for job in records], dtype=np.bool_)},
+        services=_services(prepared),
     )
+
+
+WORDS: Final[dict[str, Callable[[JobRecord], str]]] = {
+    "queue": lambda job: job.queue or "-",
+    "user": lambda job: job.user or "-",
+    "accelerator": lambda job: "|".join(job.accelerators) or "any",
+    "service": lambda job: job.service or "-",
+}
+"""Kind -> the name that a job has; sizes have classes."""
+
+
+def _services(prepared: Sequence[Prepared]) -> list[Served]:
+    least = [milli for _, milli in SIZE_CLASSES]
+    found: dict[str, Served] = {}
+    for each in prepared:
+        objectives = {service.name: service.objective_ms is not None for service in each.services}
+        for job in each.trace.records if objectives else ():
+            if job.service in objectives and job.service not in found:
+                size = SIZE_CLASSES[int(np.searchsorted(least, job.demand_milli, side="right")) - 1][0]
+                labels = {**{kind: word(job) for kind, word in WORDS.items()}, "size": size}
+                found[job.service] = Served(labels, objectives[job.service])
+    return list(found.values())
 
 
 def _counted(prepared: Prepared, plan: Plan) -> Mask:

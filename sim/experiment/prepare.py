@@ -23,8 +23,11 @@ from sim.results import Run, refuse_unless_free, write_run
 from sim.rules import Rules
 from sim.run import ChosenPolicy, InputError, Progress, choose_policy, close_policy, replay, trace_data
 from sim.scheduling import scheduling_problems
+from sim.services.expansion import services_of, until_last, with_replicas
+from sim.services.service import Service
 from sim.streams import Streams
 from sim.world.choice import World
+from traces.job import JobRecord
 from traces.registry import read_trace
 from traces.trace import Trace, TraceError
 
@@ -37,6 +40,7 @@ class Prepared:
 
     scenario: Scenario
     trace: Trace
+    """With the replicas of the services behind its own jobs."""
     loaded: LoadedFleet
     rules: Rules
     world: World
@@ -44,6 +48,19 @@ class Prepared:
     findings: tuple[Finding, ...]
     typical_pods_data: dict[str, Any] | None = None
     scheduler_config: KubeConfiguration | None = None
+    services: tuple[Service, ...] = ()
+
+    def of_jobs(self, records: list[JobRecord], services: Sequence[Service] | None = None) -> Prepared:
+        """The same with other jobs, and with replicas of these services, else of its own.
+
+        Without services they are ended with the last submission. Raises `InputError` where nothing is left of one.
+        """
+        kept = until_last(self.services, records) if services is None else tuple(services)
+        return replace(self, trace=with_replicas(self.trace.with_own(records), kept), services=kept)
+
+    def services_data(self) -> list[dict[str, Any]]:
+        """What the manifest says of the services."""
+        return [each.as_data() for each in self.services]
 
     @property
     def warnings(self) -> list[str]:
@@ -67,7 +84,9 @@ def prepare(
     rules = scenario.to_rules()
     if scenario.causes and rules.fill:
         raise InputError("--causes: a static fill has no clock, so nothing waits in it")
-    loaded, trace, pods = _inputs(scenario, specs, rules, trace)
+    if scenario.services and rules.fill:
+        raise InputError("services: a static fill has no clock, so no requests come in it")
+    loaded, trace, pods, services = _inputs(scenario, specs, rules, trace)
     unread = scheduling_problems(trace.records)
     if unread:
         raise InputError("\n".join(f"{trace.path}: {each}" for each in unread))
@@ -94,6 +113,7 @@ def prepare(
         findings=tuple(found),
         typical_pods_data=None if pods is None else {**trace_data(pods), "kinds": len(mix)},
         scheduler_config=configuration,
+        services=services,
     )
 
 
@@ -123,12 +143,19 @@ def _repeated(prepared: Sequence[Prepared]) -> Iterator[str]:
 
 def _inputs(
     scenario: Scenario, specs: Sequence[str], rules: Rules, trace: Trace | None
-) -> tuple[LoadedFleet, Trace, Trace | None]:
-    """Fleet, trace and pod list. Raises `InputError` with what is wrong with any of them, and with the policies."""
+) -> tuple[LoadedFleet, Trace, Trace | None, tuple[Service, ...]]:
+    """Fleet, trace with replicas, pod list and services.
+
+    Raises `InputError` with what is wrong with any of them, and with the policies.
+    """
     problems: list[str] = []
     loaded = _or_note(problems, lambda: load_fleet(scenario.cluster))
     if trace is None:
         trace = _or_note(problems, lambda: _read(scenario.trace, scenario.format))
+    services: tuple[Service, ...] = ()
+    if trace is not None:
+        services = _or_note(problems, partial(services_of, scenario.services, trace)) or ()
+        trace = with_replicas(trace, services)
     pods = None
     if scenario.typical_pods is not None:
         pods = _or_note(problems, lambda: _read(str(scenario.typical_pods), None))
@@ -136,7 +163,7 @@ def _inputs(
         if scenario.typical_pods is None:  # because: a policy may need the mix, which is not known yet
             _or_note(problems, lambda: policies_of(specs, rules))
         raise InputError("\n".join(problems))
-    return loaded, trace, pods
+    return loaded, trace, pods, services
 
 
 def _configuration(scenario: Scenario, specs: Sequence[str]) -> KubeConfiguration | None:
@@ -217,6 +244,13 @@ def replay_prepared(
         run.manifest["inputs"]["typical_pods"] = prepared.typical_pods_data
     if prepared.scheduler_config is not None:
         run.manifest["inputs"]["scheduler_config"] = prepared.scheduler_config.as_data()
+    return with_services(run, prepared)
+
+
+def with_services(run: Run, prepared: Prepared) -> Run:
+    """The run, whose manifest now knows the services: their latency is computed from it."""
+    if prepared.services:
+        run.manifest["inputs"]["services"] = prepared.services_data()
     return run
 
 

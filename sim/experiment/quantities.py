@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from sim.fleet.problems import did_you_mean
-from sim.metrics.metric import Metric, PerJob
+from sim.metrics.metric import Metric, OfRequests, PerJob
 from sim.metrics.registry import METRICS
 
-KINDS: Final = ("queue", "user", "size", "accelerator")
+KINDS: Final = ("queue", "user", "size", "accelerator", "service")
 """What jobs can be told apart by."""
 
 ALIASES: Final = {
     "evictions": "preemptions",
     "quota_violations": "quota_violation",
+    "deadlines_missed": "deadline_missed",
     "slowdown": "bounded_slowdown",
     "jct": "completion",
 }
 KIND_ALIASES: Final = {"tenant": "user"}
+
+NONE: Final = {
+    "deadline_ms": "no job that counts has a deadline",
+    "services": "there is no service",
+    "objectives": "there is no service with an objective",
+}
+NOBODY: Final = {
+    "deadline_ms": "no job with a deadline that counts",
+    "services": "no service",
+    "objectives": "no service with an objective",
+}
+FROM: Final = {
+    "deadline_ms": "`rehearse trace convert` gives some with --deadline-factor",
+    "services": "the key `services` of a scenario has them",
+    "objectives": "the key `services` of a scenario has them",
+}
+"""`PerJob.having`, or `Metric.needs` -> how it is said that nothing is of the kind, and where such things come from."""
+
+Names = Mapping[str, Sequence[str]]
+"""Kind -> the names that jobs have."""
+
+NOTHING: Final[Mapping[str, Names]] = MappingProxyType({})
 
 EACH: Final = "*"
 """Instead of a name: for each of them."""
@@ -42,6 +66,12 @@ class Quantity:
     metric: Metric
     """The metric, or for a quantile that is none, the one whose column and unit it shares."""
     per_job: PerJob | None
+    of_requests: OfRequests | None = None
+
+    @property
+    def about(self) -> str | None:
+        """What not every job has, and this is about: a key of `NONE`."""
+        return self.metric.needs or (None if self.per_job is None else self.per_job.having)
 
     @property
     def worse(self) -> int:
@@ -68,15 +98,19 @@ def labels(where: Where) -> str:
 
 
 def short_name(metric: Metric) -> str:
-    """`wait.p95` of `wait_p95_ms`: the column and the statistic. A count, or a figure of the whole run, has one word."""
-    per_job = metric.per_job
+    """`wait.p95` of `wait_p95_ms`: the column and the statistic. A count, a share, or a figure of the whole run has one word."""
+    made_of = metric.per_job or metric.of_requests
     plain = metric.name.removesuffix("_ms")
-    if per_job is None or per_job.statistic == "sum":
+    if made_of is None or made_of.statistic in ("sum", "late", "late count"):
         return plain
-    return f"{per_job.column}.{plain.removeprefix(per_job.column + '_')}"
+    if made_of.statistic == "mean" and metric.unit == "share":
+        return made_of.column
+    return f"{made_of.column}.{plain.removeprefix(made_of.column + '_')}"
 
 
-_BY_SHORT_NAME: Final = {(name := short_name(metric)): Quantity(name, metric, metric.per_job) for metric in METRICS}
+_BY_SHORT_NAME: Final = {
+    (name := short_name(metric)): Quantity(name, metric, metric.per_job, metric.of_requests) for metric in METRICS
+}
 _KNOWN: Final = _BY_SHORT_NAME | {each.metric.name: each for each in _BY_SHORT_NAME.values()}
 
 
@@ -96,10 +130,13 @@ def quantity(text: str) -> Quantity:
 def _other_quantile(column: str, statistic: str) -> Quantity | None:
     percent = _QUANTILE.fullmatch(statistic)
     for metric in METRICS:
-        per_job = metric.per_job
-        if percent and per_job and (per_job.column, per_job.statistic) == (column, "quantile"):
-            q = float(percent[1]) / 100
-            return Quantity(f"{column}.{statistic}", metric, PerJob(column, per_job.values, "quantile", q))
+        per_job, of_requests = metric.per_job, metric.of_requests
+        made_of = per_job or of_requests
+        if percent and made_of and (made_of.column, made_of.statistic) == (column, "quantile"):
+            q, name = float(percent[1]) / 100, f"{column}.{statistic}"
+            return Quantity(
+                name, metric, per_job and replace(per_job, q=q), of_requests and replace(of_requests, q=q)
+            )
     return None
 
 
@@ -119,7 +156,7 @@ def parse_selector(text: str) -> tuple[Selector, str]:
 
 def select(what: Quantity, where: Where) -> Selector:
     """Raises `ValueError` for some jobs of a figure that only the whole run has."""
-    if where and what.per_job is None:
+    if where and what.per_job is None and what.of_requests is None:
         raise ValueError(f"{what.name} is a figure of the whole run: leave out {labels(where)}")
     return Selector(what, where)
 
@@ -144,14 +181,38 @@ def make_where(pairs: Iterable[tuple[str, str]]) -> Where:
     return tuple(found.items())
 
 
-def expand(selector: Selector, names: Mapping[str, Sequence[str]]) -> list[Selector]:
-    """One for each name where `*` stands; `names` are those that the jobs have. Raises `ValueError` for a name they have not."""
+class Served(NamedTuple):
+    """A service whose requests can be asked about."""
+
+    labels: Mapping[str, str]
+    """Kind -> name, as all its replicas have them."""
+    objective: bool
+    """Whether it has one."""
+
+
+def serving(where: Where, services: Iterable[Served]) -> list[str]:
+    """The names of the services whose replicas have all the labels."""
+    return [each.labels["service"] for each in services if set(where) <= each.labels.items()]
+
+
+def expand(selector: Selector, names: Names, having: Mapping[str, Names] = NOTHING) -> list[Selector]:
+    """One for each name where `*` stands; `names` are those that the jobs have. Raises `ValueError` for a name they have not.
+
+    `having` are those of the jobs that have what not all have, such as a deadline: in metrics about it, only these count.
+    """
     wheres: list[Where] = [()]
+    who = "no job that counts"
+    own = selector.quantity.about
+    if own is not None and own in having:
+        names = having[own]
+        if not any(names.values()):
+            raise ValueError(f"{NONE[own]}; {FROM[own]}")
+        who = NOBODY[own]
     for kind, name in selector.where:
         known = names.get(kind, ())
         if name != EACH and name not in known:
             hint = did_you_mean(name, known) or f"; there are {', '.join(list(known)[:8]) or 'none'}"
-            raise ValueError(f"no job that counts has {kind} {name!r}{hint}")
+            raise ValueError(f"{who} has {kind} {name!r}{hint}")
         wheres = [(*where, (kind, each)) for where in wheres for each in (known if name == EACH else [name])]
     return [selector._replace(where=where) for where in wheres]
 

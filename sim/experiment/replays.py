@@ -72,10 +72,8 @@ def do(work: Work, task: Task, progress: Progress | None = None) -> Done:
         write_run(run, task.out, summary(run))
     if not run.complete:
         return Done({}, None)
-    wanted = task.other_ties is None and not run.is_fill
-    return Done(
-        measure_counted(run, next(groups(run.jobs)), work.counted[task.trace]), observe(run) if wanted else None
-    )
+    wanted, counted = task.other_ties is None and not run.is_fill, work.counted[task.trace]
+    return Done(measure_counted(run, next(groups(run.jobs)), counted), observe(run, counted) if wanted else None)
 
 
 def _from(progress: Progress | None, done: int) -> Progress | None:

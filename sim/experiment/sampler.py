@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.experiment.plan import Blocks, Plan, Subjects
-from sim.experiment.quantities import Quantity, Selector, Where, quantities
+from sim.experiment.quantities import Quantity, Selector, Where, quantities, serving
+from sim.metrics.latency import figure
 from sim.metrics.metric import PerJob, Sample
 from sim.metrics.registry import METRICS
 from sim.metrics.wait import waits
 from sim.results import Run
+from sim.services.of_run import Requests, answered, counted_requests
 from sim.statistics.dependence import added, allowing_for, lag_one, without_noise
 from sim.statistics.draws import Draws, draw
 from sim.statistics.estimate import Estimate, estimate
@@ -27,6 +30,8 @@ Floats = NDArray[np.float64]
 STREAM: Final = "bootstrap"
 WAIT: Final = PerJob("wait", waits, "mean")
 
+NO_REQUESTS: Final[Mapping[str, Requests]] = MappingProxyType({})
+
 
 class Observed(NamedTuple):
     """What one replay gave, as far as a comparison needs it."""
@@ -36,17 +41,21 @@ class Observed(NamedTuple):
     """Column of jobs -> one value for each job of the trace, NaN where it has none."""
     whole: dict[str, float | None]
     """Figures of the whole run that no job has."""
+    requests: Mapping[str, Requests] = NO_REQUESTS
+    """Service -> those of its requests that count."""
 
 
-def observe(run: Run) -> Observed:
-    """Every column that a metric is made of, and every metric that is made of none."""
+def observe(run: Run, counted: NDArray[np.bool_] | None = None) -> Observed:
+    """Every column that a metric is made of, every metric that is made of none, and the requests while `counted` jobs came."""
     columns: dict[str, Floats] = {}
     for each in quantities():
         if each.per_job is not None and each.per_job.column not in columns:
             columns[each.per_job.column] = each.per_job.values(run)
     sample = Sample(run, np.ones(len(run.jobs), dtype=bool))
-    whole = {metric.name: metric.of(sample) for metric in METRICS if metric.per_job is None}
-    return Observed(str(run.manifest["fingerprint"]), columns, whole)
+    whole = {each.name: each.of(sample) for each in METRICS if each.per_job is None and each.of_requests is None}
+    own = sample._replace(counted=counted)
+    requests = {name: counted_requests(each, own) for name, each in answered(run).items()}
+    return Observed(str(run.manifest["fingerprint"]), columns, whole, requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,8 @@ class Sampler:
     def same(self, policy: str, other: str, quantity: Quantity, where: Where) -> bool:
         """True if every job has the same value under both, in every replication."""
         if quantity.per_job is None:
-            return bool(self._whole(policy, quantity).tolist() == self._whole(other, quantity).tolist())
+            own, by = self._whole(policy, quantity, where), self._whole(other, quantity, where)
+            return bool(np.array_equal(own, by))
         column = quantity.per_job.column
         own, by = self.values(policy, column, where), self.values(other, column, where)
         return bool(np.array_equal(own, by, equal_nan=True))
@@ -154,7 +164,7 @@ class Sampler:
     def _measured(self, policy: str, quantity: Quantity, where: Where = ()) -> Measured:
         per_job = quantity.per_job
         if per_job is None:
-            return self._of_whole_runs(policy, quantity)
+            return self._of_whole_runs(policy, quantity, where)
         rows = self.rows(where)
         codes = self.blocks.codes[:, rows].reshape(-1)
         values = self._column(policy, per_job.column)[:, rows].reshape(-1)
@@ -165,14 +175,16 @@ class Sampler:
         found = _condensed(pool, per_job, self.draws, replications=self.plan.replications)
         return Measured(estimate(found, self.draws, self._independent(blocks)))
 
-    def _of_whole_runs(self, policy: str, quantity: Quantity) -> Measured:
+    def _of_whole_runs(self, policy: str, quantity: Quantity, where: Where) -> Measured:
         """The mean over replays; only where whole replays are the blocks."""
         unit = self.blocks.rule.unit
         if unit not in ("replication", "trace"):
             return Measured(None, "it is one figure of a whole replay: needs blocks: replication, or trace")
-        values = self._whole(policy, quantity)
+        values = self._whole(policy, quantity, where)
         if np.isnan(values).any():
             return Measured(None, "it was not measured in every replay")
+        if np.isinf(values).any():
+            return Measured(None, "it is infinite: requests were never answered")
         if unit == "trace":
             values = values.reshape(-1, self.plan.replications).mean(axis=1)
         found = ratio_of_sums(values, np.ones(len(values)), self.draws.weights)
@@ -182,8 +194,15 @@ class Sampler:
         """Replications that came out alike are one piece of evidence, not several."""
         return min(blocks, self.distinct) if self.blocks.rule.unit == "replication" else blocks
 
-    def _whole(self, policy: str, quantity: Quantity) -> Floats:
-        found = [each.whole.get(quantity.metric.name) for trace in self._observed[policy] for each in trace]
+    def _whole(self, policy: str, quantity: Quantity, where: Where) -> Floats:
+        """One for each replay, NaN where it has none."""
+        replays = [each for trace in self._observed[policy] for each in trace]
+        of_requests = quantity.of_requests
+        if of_requests is not None:
+            names = serving(where, self.subjects.services)
+            asked = [[each.requests[name] for name in names if name in each.requests] for each in replays]
+            return np.array([figure(of_requests, each) for each in asked])
+        found = [each.whole.get(quantity.metric.name) for each in replays]
         return np.array([np.nan if value is None else value for value in found])
 
     def _column_of(self, policy: str, column: str) -> Floats:

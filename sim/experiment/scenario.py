@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from sim.experiment.durations import parse_duration
 from sim.experiment.policy_spec import beside, spec_of
@@ -18,6 +18,7 @@ from sim.fleet.problems import FleetError, Problem, did_you_mean
 from sim.fleet.yaml_text import read_mapping
 from sim.rules import Decide, Overrun, Progress, Rules, Split, Thinking, Ties
 from sim.run import InputError
+from sim.services.keys import ServiceKeys, known_keys, services_beside, unique_names
 from sim.statistics.draws import RESAMPLES
 from sim.world.choice import Slow, World
 from sim.world.speed import PPM
@@ -113,6 +114,8 @@ class Scenario(_Keys):
     speed_table: str | None = None
     locality_table: str | None = None
     slow: list[SlowKeys] = Field(default_factory=list)
+    services: Annotated[list[ServiceKeys], AfterValidator(unique_names)] = Field(default_factory=list)
+    """Inference services, which run beside the jobs of the trace; see `sim.services`."""
     typical_pods: str | None = None
     scheduler_config: str | None = None
     """A KubeSchedulerConfiguration for `kube-default`, with the extenders that it names."""
@@ -218,6 +221,8 @@ def relative_to(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         data["policies"] = [beside(each, folder) for each in data["policies"]]
     if isinstance(data.get("traces"), list):
         data["traces"] = [str(folder / each) if isinstance(each, str) else each for each in data["traces"]]
+    if "services" in data:
+        data["services"] = services_beside(data["services"], folder)
     if "gates" in data:
         data["gates"] = gates_beside(data["gates"], folder)
     return data
@@ -246,6 +251,8 @@ def _problem(error: Any) -> Problem:
         models: dict[str, type[BaseModel]] = {"rules": RuleKeys, "slow": SlowKeys, "shake": ShakeKeys}
         inner = {name: list(model.model_fields) for name, model in models.items()}
         known = inner.get(str(error["loc"][0]), []) if len(error["loc"]) > 1 else list(Scenario.model_fields)
+        if error["loc"][0] == "services":
+            known = known_keys(error["loc"][1:-1])
         return Problem(place, f"unknown key{did_you_mean(str(error['loc'][-1]), known)}")
     if error["type"] == "missing":
         return Problem(place, "is required")

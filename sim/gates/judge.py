@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sim.experiment.quantities import expand
+from sim.experiment.quantities import NOTHING, Names, expand
 from sim.experiment.sampler import Sampler
 from sim.fleet.problems import FleetError, Problem, did_you_mean
 from sim.gates.gate import Gate
@@ -53,14 +53,19 @@ def overall(results: Sequence[GateResult]) -> Outcome:
 
 
 def expanded(
-    gates: Sequence[Gate], names: Mapping[str, Sequence[str]], policies: Sequence[str], source: str
+    gates: Sequence[Gate],
+    names: Names,
+    policies: Sequence[str],
+    source: str,
+    *,
+    having: Mapping[str, Names] = NOTHING,
 ) -> list[Gate]:
-    """One gate for each name where `*` stands. Raises `InputError` with every name that no job, and no policy, has."""
+    """One gate for each name where `*` stands, by `expand`. Raises `InputError` with all names that no job, or no policy, has."""
     found: list[Gate] = []
     problems: list[Problem] = []
     for gate in gates:
         try:
-            selectors = expand(gate.selector, names)
+            selectors = expand(gate.selector, names, having)
         except ValueError as error:
             problems.append(Problem(gate.text, str(error)))
             continue

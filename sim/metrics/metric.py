@@ -20,6 +20,8 @@ class Sample(NamedTuple):
     run: Run
     rows: NDArray[np.bool_]
     """One for each job of the run."""
+    counted: NDArray[np.bool_] | None = None
+    """The jobs between warm-up and drain, which bound what figures of the whole run are measured over time; None is all."""
 
     def waits_ms(self) -> Integers:
         """Wait of the jobs that started. The others are counted by `not_started`, never left out in silence."""
@@ -43,6 +45,20 @@ class PerJob:
     statistic: Literal["mean", "quantile", "sum"]
     q: float | None = None
     """Of a quantile."""
+    having: Literal["deadline_ms"] | None = None
+    """A column of `JobsTable`, and field of `JobRecord`: a job without it is no part of the question. Without a value, one that
+    is part of it never came so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfRequests:
+    """How a figure of the whole run comes from the requests of services: it can be asked of some of them."""
+
+    column: str
+    """With the statistic it is what gates call the metric: `latency.p95`."""
+    statistic: Literal["mean", "quantile", "late", "late count"]
+    q: float | None = None
+    """Of a quantile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +78,10 @@ class Metric:
     """True if it also means something in a static fill, which has no clock."""
     per_job: PerJob | None = None
     """None for a figure of the whole run, such as the makespan: only whole replays say how much it varies."""
+    of_requests: OfRequests | None = None
+    """Of a figure of the whole run that services have each for itself. Of a metric that has both, limits on one run ask this."""
+    needs: Literal["services", "objectives"] | None = None
+    """What a run must have for the metric to mean anything: services, or services with an objective."""
 
 
 def where(known: NDArray[np.bool_], values: Integers) -> NDArray[np.float64]:

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.causes.columns import totals
+from sim.jobs_table import ABSENT
 from sim.metrics import (
     allocated,
     completion,
+    deadline,
     fragmented,
+    latency,
     makespan,
     not_finished,
     preemptions,
@@ -21,6 +24,8 @@ from sim.metrics import (
     wait,
 )
 from sim.metrics.metric import Metric, Sample
+from sim.services.of_run import has_services
+from sim.services.summary import by_service
 
 if TYPE_CHECKING:
     from sim.jobs_table import JobsTable
@@ -34,8 +39,10 @@ METRICS: Final[tuple[Metric, ...]] = (
     *allocated.METRICS,
     *fragmented.METRICS,
     *quota_violation.METRICS,
+    *deadline.METRICS,
     *preemptions.METRICS,
     *not_finished.METRICS,
+    *latency.METRICS,
 )
 
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
@@ -56,13 +63,13 @@ class Group(NamedTuple):
     """Some jobs of a trace that are measured together."""
 
     kind: str
-    """`all`, `queue` or `size`."""
+    """`all`, `queue`, `size` or `service`."""
     name: str
     rows: NDArray[np.bool_]
 
 
 def groups(jobs: JobsTable) -> Iterator[Group]:
-    """All jobs, then each queue (where there is more than one) and each size class that has a job."""
+    """All jobs, then each queue (where there is more than one), each size class that has a job, and each service."""
     yield Group("all", "", np.ones(len(jobs), dtype=bool))
     codes, names = jobs.groups("queue")
     if len(names) > 1:
@@ -74,26 +81,48 @@ def groups(jobs: JobsTable) -> Iterator[Group]:
         rows = of_job == code
         if rows.any():
             yield Group("size", name, rows)
+    codes, names = jobs.groups("service")
+    for code, name in enumerate(names):
+        if name != "-":
+            yield Group("service", name, codes == code)
 
 
-def measure(run: Run, group: Group) -> dict[str, float | None]:
-    """Metric name -> value, in the order of `METRICS`, of those that mean something for the group."""
-    sample = Sample(run, group.rows)
+def meant(run: Run) -> list[Metric]:
+    """The metrics that mean something for a run, in the order of `METRICS`."""
+    return [each for each in METRICS if (each.in_fill or not run.is_fill) and _has_what_it_needs(run, each)]
+
+
+def _has_what_it_needs(run: Run, metric: Metric) -> bool:
+    having = None if metric.per_job is None else metric.per_job.having
+    if having is not None and not np.not_equal(getattr(run.jobs, having), ABSENT).any():
+        return False
+    return metric.needs is None or has_services(run, objective=metric.needs == "objectives")
+
+
+def measure(run: Run, group: Group, counted: NDArray[np.bool_] | None = None) -> dict[str, float | None]:
+    """Metric name -> value, in the order of `METRICS`, of those that mean something for the group.
+
+    Of `counted` jobs alone, where that is given; figures of the whole run stay those of the whole run.
+    """
+    sample = Sample(run, group.rows if counted is None else group.rows & counted)
+    whole = Sample(run, group.rows, counted)
     return {
-        metric.name: metric.of(sample)
-        for metric in METRICS
-        if (metric.grouped or group.kind == "all") and (metric.in_fill or not run.is_fill)
+        metric.name: metric.of(sample if metric.per_job else whole)
+        for metric in meant(run)
+        if metric.grouped or group.kind == "all"
     }
 
 
 def summary(run: Run) -> dict[str, Any]:
     """What `summary.json` holds."""
+    units = [metric for metric in METRICS if _has_what_it_needs(run, metric)]
+    services = by_service(run)
     found: dict[str, Any] = {
         "policy": run.name,
         "complete": run.complete,
         "fingerprint": run.manifest["fingerprint"],
         "jobs": run.manifest["jobs"]["by_state"],
-        "units": {metric.name: {"unit": metric.unit, "better": metric.better} for metric in METRICS},
+        "units": {metric.name: {"unit": metric.unit, "better": metric.better} for metric in units},
         "metrics": {},
         "by_queue": {},
         "by_size": {},
@@ -103,7 +132,8 @@ def summary(run: Run) -> dict[str, Any]:
         if group.kind == "all":
             found["metrics"] = values
         else:
-            found[f"by_{group.kind}"][group.name] = {"jobs": int(group.rows.sum()), **values}
+            more = services.get(group.name, {}) if group.kind == "service" else {}
+            found.setdefault(f"by_{group.kind}", {})[group.name] = {"jobs": int(group.rows.sum()), **more, **values}
     if run.causes is not None:
         found["causes"] = totals(run.causes, run.jobs.started)
     return found

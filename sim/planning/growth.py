@@ -15,6 +15,8 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.services.expansion import in_less_time, more_requests
+from sim.services.service import Service
 from traces.job import JobRecord
 from traces.transform import DAY_MS, scale_load
 
@@ -35,6 +37,14 @@ def grown(records: Sequence[JobRecord], factor: Fraction, how: How, rng: np.rand
     if factor == 1:
         return list(records)
     return scale_load(records, factor) if how == "density" else _more_jobs(records, factor, rng)
+
+
+def grown_services(
+    services: Sequence[Service], factor: Fraction, how: How, records: Sequence[JobRecord]
+) -> tuple[Service, ...]:
+    """The services with a rate that is `factor` times as high; under `density` in step with `records`, the grown ones."""
+    more = more_requests(services, factor)
+    return in_less_time(more, factor, records) if how == "density" and more else more
 
 
 def _more_jobs(records: Sequence[JobRecord], factor: Fraction, rng: np.random.Generator) -> list[JobRecord]:

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from sim.experiment.plan import Plan, Subjects, subjects_of
 from sim.experiment.prepare import Prepared
-from sim.experiment.quantities import Quantity, expand
+from sim.experiment.quantities import Quantity, Selector, Where, expand, labels, serving
 from sim.gates.gate import Gate, parse_gate
+from sim.jobs_table import ABSENT
+from sim.metrics.latency import figure
 from sim.metrics.metric import Sample
 from sim.results import Run
 from sim.run import InputError
+from sim.services.of_run import requests_of
 
 LEFT_OUT: Final = 0.002
 """Share of the jobs that may stay without a start, as for Borg's cell compaction: picky ones that fit nowhere."""
@@ -36,7 +39,7 @@ class Figures(NamedTuple):
     values: tuple[float, ...]
     """Of each level. Jobs that never start have waited for ever: infinity. NaN where no job counts."""
     never: float
-    """Share of the jobs that count that never start."""
+    """Share of the jobs that count that never start, without the replicas of services on whose requests there is a level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,18 @@ class Levels:
 
     def figures(self, run: Run) -> Figures:
         """The figures of a run."""
-        never = float((~run.jobs.started)[self.counted].mean())
+        idle = ~run.jobs.started[self._must_start()]
+        never = float(idle.mean()) if len(idle) else 0.0
         pairs = zip(self.gates, self.rows, strict=True)
-        return Figures(tuple(_value(gate, run, rows) for gate, rows in pairs), never)
+        return Figures(tuple(_value(gate, Sample(run, rows, self.counted)) for gate, rows in pairs), never)
+
+    def _must_start(self) -> Mask:
+        """Not the replicas of a service whose requests are looked at: those say what it costs if one never runs."""
+        found = self.counted.copy()
+        for gate, rows in zip(self.gates, self.rows, strict=True):
+            if gate.selector.quantity.of_requests is not None:
+                found &= ~rows
+        return found
 
     def kept(self, figures: Figures) -> bool:
         """Whether they keep every level."""
@@ -86,6 +98,9 @@ def levels_of(
     counted = subjects.counted[0]
     rows = []
     for gate in gates:
+        if gate.selector.quantity.of_requests is not None:
+            rows.append(_replicas(subjects, prepared, gate.selector.where))
+            continue
         mine = counted.copy()
         for kind, name in gate.selector.where:
             label = subjects.labels[kind]
@@ -99,13 +114,15 @@ def spelled_out(
 ) -> tuple[Gate, ...]:
     """The levels with one for each name where `*` stands.
 
-    Raises `InputError` where warm-up and drain leave no job, and for a name that no job that counts has.
+    Raises `InputError` where warm-up and drain leave no job, for a name that no job that counts has, and for a level about what
+    none of them has, such as a deadline.
     """
-    names = _subjects(prepared, warm_up_ms, drain_ms).names()
+    subjects = _subjects(prepared, warm_up_ms, drain_ms)
+    names, having = subjects.names(), subjects.names_having()
     found, problems = [], []
     for gate in gates:
         try:
-            selectors = expand(gate.selector, names)
+            selectors = _measurable(expand(gate.selector, names, having), subjects)
         except ValueError as error:
             problems.append(f"level {gate.text!r}: {error}")
             continue
@@ -114,6 +131,23 @@ def spelled_out(
     if problems:
         raise InputError("\n".join(problems))
     return tuple(found)
+
+
+def _measurable(selectors: Sequence[Selector], subjects: Subjects) -> Sequence[Selector]:
+    """Without those that ask for requests that no service has. Raises `ValueError` where nothing is left."""
+    if not selectors or selectors[0].quantity.of_requests is None:
+        return selectors
+    found = [each for each in selectors if serving(each.where, subjects.services)]
+    if not found:
+        raise ValueError(f"no service has {labels(selectors[0].where)}")
+    return found
+
+
+def _replicas(subjects: Subjects, prepared: Prepared, where: Where) -> Mask:
+    """The replicas of services that have all the labels, those of the warm-up too: they answer requests that count."""
+    names = set(serving(where, subjects.services))
+    records = prepared.trace.records
+    return np.fromiter((job.service in names for job in records), dtype=np.bool_, count=len(records))
 
 
 def _subjects(prepared: Prepared, warm_up_ms: int, drain_ms: int) -> Subjects:
@@ -162,21 +196,27 @@ def _holds(gate: Gate, value: float) -> bool:
     return math.isnan(value) or (value <= gate.limit if gate.worse > 0 else value >= gate.limit)
 
 
-def _value(gate: Gate, run: Run, rows: Mask) -> float:
+def _value(gate: Gate, sample: Sample) -> float:
     what: Quantity = gate.selector.quantity
     never = math.inf if gate.worse > 0 else -math.inf
     per_job = what.per_job
+    if what.of_requests is not None:
+        return figure(what.of_requests, requests_of(sample))
     if per_job is None:
-        value = what.metric.of(Sample(run, rows))
+        value = what.metric.of(sample)
         return never if value is None else value
-    values = per_job.values(run)[rows]
+    rows = sample.rows
+    if per_job.having is not None:
+        rows = rows & np.not_equal(getattr(sample.run.jobs, per_job.having), ABSENT)
+    values = per_job.values(sample.run)[rows]
     if per_job.statistic == "sum":
         return float(np.nansum(values))
     values = np.where(np.isnan(values), never, values)
     if not len(values):
         return math.nan
     if per_job.statistic == "mean":
-        finite = np.isfinite(values)  # because: those that never start are limited by `left_out`, and have no mean
+        # because: those that never start are limited by `left_out`, or miss their deadline, and have no mean
+        finite = np.isfinite(values)
         return float(values[finite].mean()) if finite.any() else never
     assert per_job.q is not None, "a quantile has a q"
     return float(np.quantile(values, per_job.q, method="higher" if np.isinf(values).any() else "linear"))

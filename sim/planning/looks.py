@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sim.experiment.plan import replicated
-from sim.experiment.prepare import Prepared
+from sim.experiment.prepare import Prepared, with_services
 from sim.fleet.load import LoadedFleet
 from sim.fleet.model import Fleet
 from sim.planning.fleets import cost_of, without_one
-from sim.planning.growth import grown
+from sim.planning.growth import grown, grown_services
 from sim.planning.levels import Figures, levels_of
 from sim.planning.question import Question, fleet_of
 from sim.results import Run
@@ -93,13 +92,13 @@ class Looker:
 
 
 def copy_of(prepared: Prepared, question: Question, number: int) -> Prepared:
-    """What replication `number` replays: the trace as it is or shaken, and then grown."""
+    """What replication `number` replays: the trace as it is or shaken, and then grown, with the services."""
     copy = replicated(prepared, question.shake, number)
     if question.growth == 1:
         return copy
     rng = Streams(copy.rules.seed).generator("growth")
-    records = grown(copy.trace.records, question.growth, question.growth_as, rng)
-    return replace(copy, trace=replace(copy.trace, records=records, rows=len(records), rejections=[]))
+    records = grown(copy.trace.own.records, question.growth, question.growth_as, rng)
+    return copy.of_jobs(records, grown_services(copy.services, question.growth, question.growth_as, records))
 
 
 def replay_on(prepared: Prepared, policy: str, fleet: Fleet) -> Run:
@@ -117,7 +116,7 @@ def replay_on(prepared: Prepared, policy: str, fleet: Fleet) -> Run:
     )
     if not run.complete:
         raise InputError(str(run.manifest["message"]))
-    return run
+    return with_services(run, prepared)
 
 
 def load_of(run: Run, fleet: Fleet, pools: Collection[str]) -> float | None:

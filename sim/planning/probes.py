@@ -77,7 +77,7 @@ def _wait(prepared: Prepared, policy: str, probe: JobRecord, *, within_ms: int) 
         return None
     end_ms = probe.submit_ms + within_ms
     records = [*(job for job in prepared.trace.records if job.submit_ms <= end_ms), probe]
-    trace = replace(prepared.trace, records=records, rows=len(records), rejections=[])
+    trace = prepared.trace.with_own(records)
     jobs = replay_on(replace(prepared, trace=trace), policy, prepared.loaded.fleet).jobs
     wait = int(jobs.wait_ms[-1])
     return wait if jobs.started[-1] and wait <= within_ms else None

@@ -33,7 +33,11 @@ def as_data(prepared: Prepared, planned: Sequence[Planned], more: dict[str, Any]
     """Plain data for JSON: numbers that are infinite are null."""
     data: dict[str, Any] = {
         "rehearse_plan": SCHEMA,
-        "inputs": {"trace": trace_data(prepared.trace), "cluster": cluster_data(prepared.loaded)},
+        "inputs": {
+            "trace": trace_data(prepared.trace),
+            "cluster": cluster_data(prepared.loaded),
+            **({"services": prepared.services_data()} if prepared.services else {}),
+        },
         "seed": prepared.rules.seed,
         "versions": versions(),
         "plans": [_plan_data(each) for each in planned],

@@ -159,6 +159,8 @@ def _table(comparison: Comparison, group: GroupValues, voice: Voice) -> dict[str
     title = voice.say("figures.all") if group.kind == "all" else group_title(group.kind, group.name, voice)
     if group.kind == "queue":
         title = voice.say("figures.queue", name=title)
+    if group.kind == "service":
+        title = voice.say("figures.service", name=title)
     return {"title": title, "kind": group.kind, "jobs": group.jobs, "rows": rows}
 
 

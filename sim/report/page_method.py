@@ -70,6 +70,8 @@ def bounds(comparison: Comparison, voice: Voice) -> dict[str, Any]:
     clauses = [voice.say("method.bound_completion", time=voice.duration(data["mean_completion_ms"]))]
     if data["makespan_ms"] is not None:
         clauses.append(voice.say("method.bound_makespan", time=voice.duration(data["makespan_ms"])))
+    if data.get("jobs_with_lifetime"):
+        clauses.append(voice.say("method.bound_without", n=data["jobs_with_lifetime"]))
     best = data["best_oracle"]
     oracle = voice.say("method.best_oracle", policy=voice.name(best)) if best else voice.say("method.no_best_oracle")
     lines = [

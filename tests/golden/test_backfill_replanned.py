@@ -96,7 +96,7 @@ class ReplannedEasy(Policy):
 
 
 def jobs_of(devices, side=False):
-    """Up to 25 jobs; estimates above, at and below the truth, or absent."""
+    """Up to 25 jobs; estimates above, at and below the truth, or absent; some are taken away, waiting or running."""
 
     @st.composite
     def build(draw):
@@ -125,6 +125,7 @@ def jobs_of(devices, side=False):
                         "under": max(run_ms // 2, 1),
                         "absent": None,
                     }[estimate],
+                    lifetime_ms=draw(st.sampled_from([None, None, None, None, 3, 12, 40])),
                     **more,
                 )
             )
@@ -298,14 +299,15 @@ class Watched(CompressedConservative):
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())
 def test_compression_keeps_its_word(fleet, data):
-    """If nobody outruns an estimate, every job starts by the time that it was first given."""
+    """If nobody outruns an estimate, every job starts by the time that it was first given, unless it is taken away before."""
     topology, rules, _ = FLEETS[fleet]
     jobs = [
-        replace(one, estimate_ms=max(one.estimate_ms or 40, one.run_ms))
+        replace(one, estimate_ms=max(one.estimate_ms or 40, one.run_ms, one.lifetime_ms or 0))
         for one in data.draw(jobs_of(topology.device_count))
     ]
     watched = Watched(name="watched", order=Fifo(), placer=BestFit())
     watched.first = {}
     started = starts(replay(jobs, topology, watched, **rules))
-    late = {name: (started[name], at_ms) for name, at_ms in watched.first.items() if started[name] > at_ms}
-    assert not late
+    ends = {one.job_id: one.submit_ms + one.lifetime_ms for one in jobs if one.lifetime_ms is not None}
+    begun = {name: started.get(name, ends.get(name, FOREVER)) for name in watched.first}
+    assert not {name: (begun[name], at_ms) for name, at_ms in watched.first.items() if begun[name] > at_ms}

@@ -79,6 +79,7 @@ def workloads(draw) -> list[JobRecord]:
                 queue=draw(st.sampled_from(("red", "red", "blue", None))),
                 priority=draw(st.integers(0, 2)),
                 estimate_ms=draw(st.sampled_from((None, 3, 20))),
+                lifetime_ms=draw(st.sampled_from((None, None, None, 2, 5, 17))),
             )
         )
     return records
@@ -284,6 +285,7 @@ def test_each_millisecond_has_the_cause_that_asking_anew_gives(topology, records
     expected = naive(records, outcome, topology, rules, queues, keeps_quota, policy.passes)
     for cause in {cause for cause, _ in expected.values()}:
         event(f"waits for {cause.name.lower()}")
+    event(f"withdraws: {bool((outcome.timeline.happened == Happened.WITHDRAW).any())}")
     assert found == expected
     sums = np.zeros((2, len(CAUSES), len(records)), dtype=np.int64)
     for (row, _), (cause, again) in expected.items():

@@ -112,6 +112,34 @@ def test_waiting_after_a_preemption_is_told_apart():
     assert found.columns.startup_ms.tolist() == [2, 0]
 
 
+def test_what_is_withdrawn_after_a_preemption_waited_again():
+    """low runs 0-5, and waits for high until it is taken away at 30."""
+    jobs = [job("low", 0, 10, 8, lifetime_ms=30), job("high", 5, 40, 8, priority=1)]
+    found = causes(jobs, servers(1), "preempt-priority", restart_ms=2)
+    assert found.intervals(0) == [Interval(5, 30, Cause.CAPACITY, again=True)]
+    assert first(found, 0) == {}
+    assert found.columns.again[:, 0].tolist() == [25, 0, 0, 0, 0]
+    assert found.columns.startup_ms.tolist() == [0, 0]
+
+
+def test_a_withdrawn_job_waited_until_it_was_withdrawn():
+    """a holds 6 of 8 until 10, x 1 until 30; b wants 8 and goes at 25, and c behind it wants 1, which is free."""
+    jobs = [job("a", 0, 10, 6), job("x", 0, 30, 1), job("b", 3, 5, 8, lifetime_ms=22), job("c", 4, 5, 1)]
+    found = causes(jobs, servers(1))
+    assert told(found, 2) == [(3, 25, "capacity")]
+    assert told(found, 3) == [(4, 25, "order")]
+    assert first(found, 2) == {"capacity": 22}
+    assert found.columns.startup_ms.tolist() == [0, 0, 0, 0]
+
+
+def test_a_pass_that_was_due_for_a_withdrawn_job_comes_all_the_same():
+    """At 20 x ends while w waits: a pass is due. w goes in the same millisecond, and the pass looks at nobody, until 24."""
+    jobs = [job("x", 0, 16, 8), job("w", 5, 9, 8, lifetime_ms=15), job("y", 21, 5, 1)]
+    found = causes(jobs, servers(1), thinking="fixed", thinking_ms=4)
+    assert told(found, 1) == [(5, 20, "capacity")]
+    assert told(found, 2) == [(21, 24, "cycle")]
+
+
 def test_a_kind_that_comes_back_is_asked_anew():
     """b waits until 10; then nobody of its kind does until 21."""
     jobs = [job("a", 0, 10, 8), job("b", 2, 5, 8), job("c", 20, 10, 2), job("x", 21, 10, 8), job("d", 22, 5, 8)]

@@ -17,6 +17,7 @@ from sim.experiment.scenario import make_scenario, read_scenario
 from sim.metrics.registry import BY_NAME
 from sim.report.verdict import verdict
 from sim.report.words import difference, duration, percent, value
+from sim.results import RunDirectoryError
 from sim.run import InputError
 
 HEAD_BLOCKS = [
@@ -91,6 +92,17 @@ def test_files_of_a_comparison_and_reading_it_back(tmp_path):
     assert data["groups"][0]["values"]["fifo"]["wait_mean_ms"] == 9000.0
     back = read_comparison(tmp_path)
     assert as_data(back, folder_names(back.names)) == data
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("effects", None), ("evidence", {"news": 1}), ("policies", [{}]), ("ties", 3)]
+)
+def test_a_comparison_of_another_version_is_no_traceback(tmp_path, place, value):
+    compare(prepared(), ["fifo", "best-effort-fifo"], "fifo", tmp_path)
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), place: value}))
+    with pytest.raises(RunDirectoryError, match=r"comparison\.json is not whole, or another version wrote it"):
+        read_comparison(tmp_path)
 
 
 def test_workers_change_nothing(tmp_path):

@@ -133,6 +133,7 @@ def test_jobs_are_told_apart_by_what_the_trace_says():
         "user": ["u0", "u1", "u2"],
         "size": ["1", "2-7", "8"],
         "accelerator": ["any"],
+        "service": ["-"],
     }
 
 

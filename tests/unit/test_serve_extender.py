@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from builders import policy
-from extenders import Served, added, by_name, node, pod, whole
+from extenders import Served, added, by_name, certificate, node, pod, whole
 from fake_api_server import FakeApiServer, Fault
 
 from policies.serving import extender_server
@@ -218,24 +218,6 @@ def test_with_an_api_server(tmp_path):
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------------------
-
-
-def openssl(*words):
-    try:
-        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("needs the program openssl, to make certificates")
-
-
-def certificate(folder, name, *, issuer=None):
-    """A key and a certificate for loopback: by an authority, or of one."""
-    key, cert = folder / f"{name}.key", folder / f"{name}.crt"
-    more = [] if issuer is None else ["-CA", folder / f"{issuer}.crt", "-CAkey", folder / f"{issuer}.key"]
-    openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 2),
-        *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert, *more),
-    )
-    return cert, key
 
 
 def test_only_clients_with_a_certificate_of_the_authority_are_served(tmp_path):
