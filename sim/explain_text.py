@@ -57,6 +57,8 @@ def _asked(asked: dict[str, Any]) -> str:
         parts.append(f"for {duration(asked['estimate_ms'])} by its estimate")
     if "deadline_ms" in asked:
         parts.append(f"to finish within {duration(asked['deadline_ms'])}")
+    if "lifetime_ms" in asked:
+        parts.append(f"to be taken away {duration(asked['lifetime_ms'])} after its submission")
     parts += [f"{key} {asked[key]}" for key in ("user", "queue", "priority") if key in asked]
     return ", ".join(parts)
 
@@ -124,6 +126,8 @@ def _ran(story: Story) -> Iterator[str]:
         yield f"  {duration(story.startup_ms)} of its time on devices went into starting up"
     if not story.stretches:
         yield f"  never started; {story.state} at {clock(story.end_ms)}"
+    elif story.stretches[-1].ended == "preempt":
+        yield f"  {story.state} at {clock(story.end_ms)}, without another start"
 
 
 _ENDED: Final = {

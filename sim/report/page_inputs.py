@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sim.experiment.comparison import Comparison
@@ -15,6 +15,7 @@ def inputs(comparison: Comparison, voice: Voice) -> list[dict[str, Any]]:
     return [
         *_trace(manifest["inputs"]["trace"], voice),
         _fleet(manifest["inputs"]["cluster"], voice),
+        *_services(manifest["inputs"].get("services", []), voice),
         *_more_files(manifest, voice),
         _row(voice.say("inputs.seed"), str(manifest["seed"])),
         *_runs(comparison, voice),
@@ -49,6 +50,13 @@ def _fleet(data: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
     ]
     told = voice.joined([voice.whole(data["source"]), voice.say("inputs.servers", n=data["servers"]), *models])
     return _row(voice.say("inputs.fleet"), told, data["sha256"])
+
+
+def _services(services: Sequence[Mapping[str, Any]], voice: Voice) -> Iterator[dict[str, Any]]:
+    for each in services:
+        file = each["rate_file"]
+        told = voice.say("inputs.rate_in_scenario") if file is None else voice.whole(file)
+        yield _row(voice.say("inputs.service", name=voice.name(each["name"])), told, each["rate_sha256"])
 
 
 def _more_files(manifest: Mapping[str, Any], voice: Voice) -> Iterator[dict[str, Any]]:

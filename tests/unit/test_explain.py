@@ -159,6 +159,51 @@ def test_turned_away():
     assert "did not wait" in "\n".join(story_lines(found))
 
 
+TAKEN_AWAY = [
+    job("a", 0, 9000, 6, lifetime_ms=20_000),
+    job("never", 1000, 5000, 8, lifetime_ms=9000, queue="red"),
+    job("later", 2000, 5000, 2),
+]
+
+
+def test_taken_away_while_it_waited():
+    lines = story_lines(story(TAKEN_AWAY, "1x8", "best-effort-fifo", "never"))
+    assert lines == [
+        "never under best-effort-fifo: withdrawn, its lifetime was over while it waited",
+        "  asked for 8 devices, in 1 pod (1 of 8), on any of 1 of the fleet's 1 servers, to be taken away 9 s after its"
+        " submission, queue red",
+        "  submitted at 00:00:01",
+        "  waited 9 s: capacity 9 s (100%)",
+        "    00:00:01  for 9 s  capacity: not enough was free (0 to 2 free)",
+        "  first in line, by arrival, from 00:00:01",
+        "  1 job that arrived later started before it, 1 of them while it was first in line; the largest:",
+        "    later  2 devices  at 00:00:02",
+        "  2 jobs held devices that it may use, while it waited for devices; most of it:",
+        "    a      6 devices  84%",
+        "    later  2 devices  16%",
+        "  never started; withdrawn at 00:00:10",
+    ]
+
+
+def test_taken_away_while_it_ran():
+    lines = story_lines(story(TAKEN_AWAY, "1x8", "fifo", "a"))
+    assert lines[0] == "a under fifo: finished"
+    assert lines[-2:] == [
+        "  started at 00:00:00 on n0[0-5]",
+        "  was taken away, as its lifetime was over, at 00:00:20, after 20 s",
+    ]
+
+
+def test_taken_away_after_a_preemption():
+    jobs = [job("low", 0, 10_000, 8, lifetime_ms=30_000), job("high", 5000, 40_000, 8, priority=1)]
+    found = story(jobs, "1x8", "preempt-priority", "low")
+    assert story_lines(found)[-2:] == [
+        "  was preempted at 00:00:05, after 5 s",
+        "  withdrawn at 00:00:30, without another start",
+    ]
+    assert (found.wait_ms, found.causes_again_ms["capacity"], found.end_ms) == (0, 25_000, 30_000)
+
+
 def test_entitlement_that_others_hold(tmp_path):
     fleet = """rehearse_fleet: 1
 pools: [{name: p, servers: 1, devices: 8, accelerator: generic}]

@@ -21,10 +21,12 @@ from sim.experiment.prepare import prepare, run_into
 from sim.experiment.scenario import make_scenario, read_scenario
 from sim.experiment.schema import scenario_schema
 from sim.experiment.shake import Shake
+from sim.metrics.registry import BY_NAME
 from sim.planning.levels import parse_levels
 from sim.planning.looks import copy_of
 from sim.planning.plan import plan
 from sim.planning.question import Question
+from sim.report.words import value
 from sim.run import InputError
 from sim.scenario_options import scenario_of
 from sim.services.keys import RateKeys, ReplicaKeys, ServiceKeys
@@ -34,6 +36,7 @@ from traces.trace import Trace
 HOUR = 3_600_000
 DAY_AND_NIGHT = Path(__file__).resolve().parents[2] / "docs" / "examples" / "day-and-night.yaml"
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+PLAN_CAPACITY = REFERENCE.parent / "how-to" / "plan-capacity.md"
 
 JOBS = [job("a", 0, 500, 2, queue="x"), job("b", 40, 900, 4, queue="x"), job("c", 1000, 200, 1, queue="x")]
 CHAT = {
@@ -316,6 +319,9 @@ def test_compare_and_sweep(desk, capsys):
     assert done("compare", "s.yaml", "--out", "both") == 0
     manifests = [json.loads(Path(f"both/{name}/manifest.json").read_text()) for name in ("fifo", "preempt-priority")]
     assert [[each["name"] for each in one["inputs"]["services"]] for one in manifests] == [["chat", "embed"]] * 2
+    page = Path("both/report.html").read_text(encoding="utf-8")
+    assert "service embed" in page
+    assert manifests[0]["inputs"]["services"][1]["rate_sha256"] in page
     one = "{name: chat, rate: {file: rate.csv}, service_time: 1s, replicas: %d}"
     (desk / "sweep.yaml").write_text(
         "rehearse_sweep: 1\nbase: s.yaml\ngrid:\n  services:\n"
@@ -357,15 +363,36 @@ def test_a_fleet_for_a_service_is_as_large_as_erlang_says(rate, limit):
 
 
 def test_replicas_of_the_morning_take_the_devices_of_the_night(tmp_path):
-    """The example of the guide: what its numbers say there, they say here."""
-    found = prepare(read_scenario(DAY_AND_NIGHT), ["fifo", "preempt-priority"])
-    runs = {name: run_into(found, name, tmp_path / name) for name in ("fifo", "preempt-priority")}
-    chat = {name: summary["by_service"]["chat"] for name, (_, summary) in runs.items()}
-    assert chat["fifo"]["latency_p95_ms"] > 5 * 60_000
-    assert chat["preempt-priority"]["latency_p95_ms"] < 3_000
-    replicas = runs["fifo"][0].jobs.text("service").to_numpy(zero_copy_only=False) == "chat"
-    waits = {name: run.jobs.wait_ms[replicas] for name, (run, _) in runs.items()}
-    assert waits["fifo"].max() > HOUR
-    assert not waits["preempt-priority"].any()
-    assert not runs["preempt-priority"][0].jobs.preemptions[replicas].any()
-    assert np.flatnonzero(runs["preempt-priority"][0].jobs.preemptions).tolist(), "jobs of the night made room"
+    """The example of the guide, with the figures that its table has."""
+    policies = ["fifo", "preempt-priority"]
+    found = prepare(read_scenario(DAY_AND_NIGHT), policies)
+    runs = [run_into(found, name, tmp_path / name) for name in policies]
+    replicas = np.array([each.service == "chat" for each in found.trace.records])
+    fifo, preempting = (run.jobs.wait_ms[replicas] for run, _ in runs)
+    assert fifo.max() > HOUR
+    assert not preempting.any()
+    assert not runs[1][0].jobs.preemptions[replicas].any(), "jobs of the night made room"
+
+    def row(title, name, *place):
+        cells = []
+        for _, summary in runs:
+            values = summary
+            for part in place:
+                values = values[part]
+            cells.append(value(BY_NAME[name], values[name]))
+        return f"| {title} | {' | '.join(cells)} |"
+
+    text = PLAN_CAPACITY.read_text(encoding="utf-8")
+    assert row("replicas: wait, p95", "wait_p95_ms", "by_service", "chat") in text
+    assert row("requests: latency, p95", "latency_p95_ms", "by_service", "chat") in text
+    assert row("requests: late share", "late_share", "by_service", "chat") in text
+    assert row("training: completion, mean", "completion_mean_ms", "by_queue", "research") in text
+    assert row("training: preemptions", "preemptions", "metrics") in text
+
+    gates = parse_levels(["latency.p95{service=chat} <= 3s", "wait.mean{queue=research} <= 2h"])
+    shake = Shake(submit=0.05, run=0.05)
+    asked = Question(policies=tuple(policies), gates=gates, pool="default", most=8, shake=shake)
+    assert [each.servers for each in plan(found, asked)] == [5, 4]
+    (more,) = plan(found, replace(asked, policies=("preempt-priority",), growth=Fraction(3, 2)))
+    assert more.servers == 6
+    assert "`preempt-priority` needs 6; `most` stays 28" in text
