@@ -94,7 +94,7 @@ class JobQueue(Protocol):
 
 
 class PendingJobs(Protocol):
-    """Everything that waits; live and read-only."""
+    """Everything that waits; live and read-only. Between two passes a job may be gone from it without having started."""
 
     def __len__(self) -> int: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,13 +131,12 @@ def compare_and_show(
     gates: Sequence[Gate] = (),
     given: Given | None = None,
     lang: str = "en",
+    lines: Callable[[Comparison], list[str]] | None = None,
 ) -> Comparison:
-    """Replay, write `out` with its reports, and print what came of it."""
+    """Replay, write `out` with its reports, and print what came of it: everything, if no other `lines` are given."""
     from sim.experiment.compare import REPORT, compare, replays_of
     from sim.experiment.comparison_file import COMPARISON
     from sim.report.files import write_reports
-    from sim.report.paired_text import paired_lines
-    from sim.report.text import comparison_lines
     from sim.results import whole_directory
 
     _refuse_out(out)
@@ -153,10 +152,17 @@ def compare_and_show(
     if as_json:
         say((out / COMPARISON).read_text(encoding="utf-8").rstrip())
     else:
-        lines = [*comparison_lines(comparison), "", *paired_lines(comparison)]
-        for line in [*lines, "", f"run directories: {out}", f"report: {out / REPORT}"]:
+        told = (lines or _all_lines)(comparison)
+        for line in [*told, "", f"run directories: {out}", f"report: {out / REPORT}"]:
             say(line)
     return comparison
+
+
+def _all_lines(comparison: Comparison) -> list[str]:
+    from sim.report.paired_text import paired_lines
+    from sim.report.text import comparison_lines
+
+    return [*comparison_lines(comparison), "", *paired_lines(comparison)]
 
 
 def note_findings(prepared: Prepared) -> None:

@@ -241,7 +241,7 @@ def _texts(
 def _reasons(outcome: Outcome, state: NDArray[np.int8]) -> list[str | None]:
     reasons: list[str | None] = [None] * len(state)
     for row in np.flatnonzero(state != FINISHED).tolist():
-        reasons[row] = _REASON.get(int(state[row]), "")
+        reasons[row] = REASONS.get(int(state[row]), "")
     arrived = np.zeros(len(state), dtype=bool)
     arrived[outcome.timeline.job] = True
     for row in np.flatnonzero(~arrived).tolist():
@@ -251,13 +251,14 @@ def _reasons(outcome: Outcome, state: NDArray[np.int8]) -> list[str | None]:
     return reasons
 
 
-_REASON: Final = {
+REASONS: Final = {
     KILLED: "it outran its estimate",
     DROPPED: "static fill: it fitted nowhere when it arrived",
     WAITING: "the run stopped while it waited",
     RUNNING: "it held its devices when the run ended",
     WITHDRAWN: "its lifetime was over while it waited",
 }
+"""Why a job is in a state, where nothing else says so."""
 
 
 def _accelerators(line: Columns, topology: Topology, last_start: Integers) -> Any:

@@ -304,6 +304,7 @@ def _lines(summary: TraceSummary) -> list[tuple[str, str]]:
         ("estimates", f"{summary.with_estimate} jobs ({summary.estimate_below_run} outrun theirs)"),
         ("recorded starts", f"{summary.with_recorded_start} jobs"),
         ("deadlines", _deadlines(summary)),
+        *([("lifetimes", f"{summary.with_lifetime} jobs")] if summary.with_lifetime else []),
         *(("note", note) for note in summary.notes),
         *(("unknown column", name) for name in summary.unknown_columns),
     ]

@@ -12,7 +12,7 @@ import contextlib
 import copy
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -33,6 +33,8 @@ class Fault:
     lose: bool = False
     """Break the connection, and carry nothing out."""
     body: Item | None = None
+    hold: asyncio.Event | None = None
+    """Not before this."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ class FakeApiServer(FakeApiStore):
     """User agents to whose watches nothing comes, as on a slow line."""
     token: str = ""
     """If set, whoever does not know it gets 401."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """By which faults delay: that of the clock that the others go by."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +128,9 @@ class FakeApiServer(FakeApiStore):
         fault = self.faults(method, request.path) or Fault()
         await request.read()  # because: from here on it is carried out, whether or not the client still waits
         limit_s = float(request.query.get("timeout", "60s").removesuffix("s"))
-        await asyncio.sleep(min(fault.delay_s, limit_s))
+        if fault.hold is not None:
+            await fault.hold.wait()
+        await self.sleep(min(fault.delay_s, limit_s))
         if fault.delay_s > limit_s:
             return _status(504, "Timeout", "the request was dropped after its time limit")
         if fault.lose:

@@ -97,7 +97,7 @@ class FakeApiStore:
         """A pod that was asked to leave has left."""
         self._delete("pods", f"{namespace}/{name}")
 
-    async def until(self, true: Callable[[], bool], limit_s: float = 10.0) -> None:
+    async def until(self, true: Callable[[], bool], limit_s: float = 30.0) -> None:
         """Wait for something to be so."""
         async with asyncio.timeout(limit_s):
             while not true():

@@ -63,6 +63,8 @@ class TraceSummary:
     estimate_below_run: int
     """Jobs that outrun their estimate."""
     with_recorded_start: int
+    with_lifetime: int
+    """Jobs that run until they are not wanted: their run time does not end them."""
     with_deadline: int
     deadline_below_run: int
     """Jobs that would miss theirs on an empty fleet, at the recorded speed."""
@@ -151,6 +153,7 @@ def _knowledge(jobs: Sequence[JobRecord]) -> dict[str, Any]:
         "with_estimate": sum(job.estimate_ms is not None for job in jobs),
         "estimate_below_run": sum(job.estimate_ms is not None and job.estimate_ms < job.run_ms for job in jobs),
         "with_recorded_start": sum(job.recorded_start_ms is not None for job in jobs),
+        "with_lifetime": sum(job.lifetime_ms is not None for job in jobs),
         "with_deadline": len(due),
         "deadline_below_run": sum(deadline < run for deadline, run in due),
         "deadline_to_run_median": median(ratios) if ratios else None,

@@ -6,7 +6,8 @@ than M x (t - s). Some jobs may wait longer: they are taken to be those that ask
 busiest are tried, each length of time halved from the whole trace down.
 
 Holds for every policy that does not preempt, and for any policy if X limits all waiting of a job, that after preemptions
-included. Devices are one pool: servers, models and quotas can only add.
+included. Devices are one pool: servers, models and quotas can only add. What has a lifetime, such as a replica of a
+service, may be taken away before it starts, so it need never be given anything: it is left out.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def devices_needed(
     if not 0 <= quantile <= 1:
         raise ValueError(f"quantile: must be from 0 to 1, got {quantile}")
     rules = rules or Rules()
-    jobs = [record for record in records if record.gpu_count]
+    jobs = [record for record in records if record.gpu_count and record.lifetime_ms is None]
+    # because: with every job that starts more may wait longer, so that those with a lifetime are counted as if all did
     exempt = exempt_jobs(len(records), quantile)
     demand = np.fromiter((record.demand_milli for record in jobs), dtype=np.int64, count=len(jobs))
     if not jobs or (finish_by_ms is None and len(jobs) <= exempt):

@@ -125,12 +125,12 @@ def family_for(sampler: Sampler, baseline: str) -> list[Asked]:
 
 
 def block_words(sampler: Sampler) -> str:
-    """`day`, `7 d`, `one of 20 equal parts of a trace (3.9 d)`."""
+    """`1 d of submissions`, `one of 20 equal parts of a trace (3.9 d)`, `a trace`."""
     rule = sampler.blocks.rule
     if rule.unit == "count":
         own = sampler.subjects.submit_ms[sampler.subjects.trace == 0]
         return f"one of {rule.amount} equal parts of a trace ({as_text(round(int(np.ptp(own)) / rule.amount))})"
-    return f"{as_text(rule.amount)} of submissions" if rule.unit == "time" else rule.unit
+    return f"{as_text(rule.amount)} of submissions" if rule.unit == "time" else f"a {rule.unit}"
 
 
 def _warnings(sampler: Sampler, policies: Sequence[str], baseline: str) -> list[str]:

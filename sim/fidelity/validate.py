@@ -16,10 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sim.experiment.durations import as_text
+from sim.jobs_table import STATES, WITHDRAWN
 from sim.results import JOBS, RunDirectoryError, read_manifest
 from traces.job import DEVICE_MILLI
 
@@ -71,6 +73,8 @@ class Fidelity:
     """Jobs with a recorded start that is not before their submission."""
     compared: int
     """Those of them that also started in the run."""
+    withdrawn: int
+    """Those of them that were taken away in the run while they waited, and never started."""
     before_submission: int
     """Jobs whose recorded start is before their submission: clocks that disagree. They are not compared."""
     overall: Agreement | None
@@ -121,6 +125,7 @@ def validate(directory: Path) -> Fidelity:
         jobs=len(submit),
         recorded=int(known.sum()),
         compared=int(both.sum()),
+        withdrawn=int((known & ~both & _are(columns["state"], STATES[WITHDRAWN])).sum()),
         before_submission=int((recorded < 0).sum()),
         overall=overall,
         by_queue=by_queue,
@@ -134,7 +139,7 @@ def validate(directory: Path) -> Fidelity:
 
 
 def _columns(directory: Path) -> Any:
-    names = ["submit_ms", "first_start_ms", "recorded_start_ms", "work_ms", "demand_milli", "queue"]
+    names = ["submit_ms", "first_start_ms", "recorded_start_ms", "work_ms", "demand_milli", "queue", "state"]
     try:
         return pq.read_table(directory / JOBS, columns=names)
     except (OSError, KeyError, pa.ArrowException) as error:
@@ -206,6 +211,11 @@ def _recorded_load(starts: Waits, runs: Waits, demand: Waits, capacity_milli: in
     return int(held.max(initial=0)), over
 
 
+def _are(column: Any, word: str) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pc.equal(column.cast(pa.string()), word).to_numpy()
+    return found
+
+
 def _numbers(column: Any) -> Waits:
     """A column as floats; null is NaN. Milliseconds stay exact below 2^53."""
     values: Waits = column.to_numpy().astype(np.float64)
@@ -221,9 +231,14 @@ def _conclusion(found: Fidelity) -> Iterator[str]:
         )
     lost = found.recorded - found.compared
     if lost:
+        gone = (
+            f" {found.withdrawn} of them were taken away before, when their lifetime was over."
+            if found.withdrawn
+            else ""
+        )
         yield (
-            f"{lost} of {found.recorded} jobs that ran never start in the run: the fleet, a quota or the policy was another. The"
-            " figures are of the others."
+            f"{lost} of {found.recorded} jobs that ran never start in the run: the fleet, a quota or the policy was another."
+            f"{gone} The figures are of the others."
         )
     if found.over_capacity_share > 0:
         yield (

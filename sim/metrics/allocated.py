@@ -18,7 +18,7 @@ def allocated_share(sample: Sample) -> float | None:
         return None
     if run.is_fill:
         return float(jobs.demand_milli[sample.rows & (jobs.state == RUNNING)].sum()) / capacity
-    last_ms = int(jobs.end_ms.max()) if run.complete else int(run.manifest["end_ms"])
+    last_ms = int(jobs.end_ms.max()) if run.complete and jobs.ended.any() else int(run.manifest["end_ms"])
     span_ms = last_ms - int(jobs.submit_ms.min())
     held = exact_dot(jobs.held_ms[sample.rows], jobs.demand_milli[sample.rows])
     return held / (capacity * span_ms) if span_ms > 0 else None

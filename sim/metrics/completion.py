@@ -1,4 +1,7 @@
-"""Completion time: end - submit, of the jobs that ended."""
+"""Completion time: end - submit, of the jobs that ended with their work or were killed.
+
+What runs until its lifetime is over, such as a replica of a service, has none: it ends then under every policy.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.metrics.metric import Metric, PerJob, Sample, mean, quantile, where
+from sim.metrics.metric import Metric, PerJob, Sample, completed, mean, quantile, where
 
 if TYPE_CHECKING:
     from sim.results import Run
 
 
 def completions(run: Run) -> NDArray[np.float64]:
-    """One for each job, NaN for those that did not end."""
-    return where(run.jobs.ended, run.jobs.completion_ms)
+    """One for each job, NaN for those that have none."""
+    return where(completed(run), run.jobs.completion_ms)
 
 
 def _quantile(name: str, q: float) -> Metric:
@@ -28,7 +31,7 @@ def _quantile(name: str, q: float) -> Metric:
         unit="ms",
         better="lower",
         of=of,
-        per_job=PerJob("completion", completions, "quantile", q),
+        per_job=PerJob("completion", completions, "quantile", q, of_taken=False),
     )
 
 
@@ -39,7 +42,7 @@ METRICS = (
         unit="ms",
         better="lower",
         of=lambda s: mean(s.completions_ms()),
-        per_job=PerJob("completion", completions, "mean"),
+        per_job=PerJob("completion", completions, "mean", of_taken=False),
     ),
     _quantile("median", 0.5),
     _quantile("p95", 0.95),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.timeline import Happened
+
 if TYPE_CHECKING:
     from sim.jobs_table import Integers
     from sim.results import Run
@@ -29,9 +31,8 @@ class Sample(NamedTuple):
         return jobs.wait_ms[self.rows & jobs.started]
 
     def completions_ms(self) -> Integers:
-        """Completion time of the jobs that ended (finished or killed)."""
-        jobs = self.run.jobs
-        return jobs.completion_ms[self.rows & jobs.ended]
+        """Completion time of the jobs that were complete, or were killed."""
+        return self.run.jobs.completion_ms[self.rows & completed(self.run)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class PerJob:
     having: Literal["deadline_ms"] | None = None
     """A column of `JobsTable`, and field of `JobRecord`: a job without it is no part of the question. Without a value, one that
     is part of it never came so far."""
+    of_taken: bool = True
+    """False if it asks nothing of jobs whose lifetime was over: see `taken_away`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,20 @@ class Metric:
     """Of a figure of the whole run that services have each for itself. Of a metric that has both, limits on one run ask this."""
     needs: Literal["services", "objectives"] | None = None
     """What a run must have for the metric to mean anything: services, or services with an objective."""
+
+
+def taken_away(run: Run) -> NDArray[np.bool_]:
+    """The jobs whose lifetime was over while they ran or waited: they end then under every policy, whatever they have done."""
+    line = run.timeline
+    found = np.zeros(len(run.jobs), dtype=np.bool_)
+    for happened in (Happened.EXPIRE, Happened.WITHDRAW):
+        found[line.job[line.happened == happened]] = True
+    return found
+
+
+def completed(run: Run) -> NDArray[np.bool_]:
+    """The jobs that ended with their work, and those that were killed: whose end is an achievement of the policy."""
+    return run.jobs.ended & ~taken_away(run)
 
 
 def where(known: NDArray[np.bool_], values: Integers) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from sim.experiment.quantities import Quantity, Selector, Where, expand, labels,
 from sim.gates.gate import Gate, parse_gate
 from sim.jobs_table import ABSENT
 from sim.metrics.latency import figure
-from sim.metrics.metric import Sample
+from sim.metrics.metric import Sample, taken_away
 from sim.results import Run
 from sim.run import InputError
 from sim.services.of_run import requests_of
@@ -208,6 +208,8 @@ def _value(gate: Gate, sample: Sample) -> float:
     rows = sample.rows
     if per_job.having is not None:
         rows = rows & np.not_equal(getattr(sample.run.jobs, per_job.having), ABSENT)
+    if not per_job.of_taken:
+        rows = rows & ~taken_away(sample.run)
     values = per_job.values(sample.run)[rows]
     if per_job.statistic == "sum":
         return float(np.nansum(values))

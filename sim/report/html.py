@@ -110,9 +110,11 @@ def _svg(panel: Panel, key: str) -> Markup:
 
 def _kicker(comparison: Comparison, voice: Voice) -> str:
     data = comparison.runs[comparison.baseline].manifest["inputs"]
+    trace = voice.name(data["trace"]["path"])
+    traces = 1 if comparison.paired is None else len(comparison.paired.evidence.traces)
     return voice.say(
         "page.kicker",
-        trace=voice.name(data["trace"]["path"]),
+        trace=trace if traces == 1 else voice.say("page.traces", n=traces, first=trace),
         fleet=voice.name(data["cluster"]["name"]),
         servers=voice.say("inputs.servers", n=data["cluster"]["servers"]),
         devices=voice.say("inputs.devices", n=data["cluster"]["devices"]),

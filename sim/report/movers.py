@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from sim.jobs_table import WAITING, WITHDRAWN
 from sim.report.curves import Mask
 from sim.results import Run
 from sim.stretches import stretches
@@ -80,7 +81,18 @@ def phases(run: Run, rows: list[int]) -> dict[int, list[Phase]]:
             by_job[row].append(Phase("waits again" if by_job[row] else "waits", since[row], start))
         by_job[row].append(Phase("runs", start, end))
         since[row] = end
+    for row in rows:
+        until = _waits_until(run, row)
+        if until > since[row]:
+            by_job[row].append(Phase("waits again" if by_job[row] else "waits", since[row], until))
     return by_job
+
+
+def _waits_until(run: Run, row: int) -> int:
+    """When a job was taken away that waited, or the run stopped while it did; 0 for any other."""
+    if run.jobs.state[row] == WITHDRAWN:
+        return int(run.timeline.at_ms[np.flatnonzero(run.timeline.job == row)[-1]])
+    return int(run.manifest["end_ms"]) if run.jobs.state[row] == WAITING else 0
 
 
 def span(parts: list[list[Phase]]) -> tuple[int, int]:

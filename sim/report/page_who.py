@@ -11,6 +11,7 @@ from sim.metrics.registry import BY_NAME
 from sim.report.movers import Mover
 from sim.report.paired_text import gate_words, group_title, group_words, quantity_title
 from sim.report.shown import Shown
+from sim.report.verdict import of_first
 from sim.report.voice import Voice
 
 GROUPS_SHOWN: Final = 40
@@ -84,7 +85,7 @@ def _counts(shown: Shown, policy: str, voice: Voice) -> str:
     only = ""
     if shift.only_policy or shift.only_baseline:
         only = voice.say("who.only", here=shift.only_policy, there=shift.only_baseline)
-    return voice.say(
+    said = voice.say(
         "who.counts",
         compared=shift.compared,
         longer=shift.longer,
@@ -93,6 +94,7 @@ def _counts(shown: Shown, policy: str, voice: Voice) -> str:
         shorter_share=voice.share(shift.shorter / shift.compared),
         only=only,
     )
+    return of_first(shown.comparison, voice, said)
 
 
 def _worst(kind: str, effect: Effect, voice: Voice) -> str:

@@ -92,15 +92,17 @@ def _sureness(comparison: Comparison, name: str, voice: Voice) -> str:
     if found.verdict in ("better", "worse") and found.difference is not None:
         low, high = (voice.signed(metric, each) for each in (found.difference.low, found.difference.high))
         return voice.say("verdict.sure", low=low, high=high)
+    # because: of who wins "no worse" alone would sound as if it had not won
+    no_worse = "verdict.not_worse" if comparison.baseline in best else "verdict.not_better"
     return voice.say(
-        "verdict.not_worse" if found.verdict == "no worse" else "verdict.unsure", n=comparison.paired.evidence.blocks
+        no_worse if found.verdict == "no worse" else "verdict.unsure", n=comparison.paired.evidence.blocks
     )
 
 
 def _winner(comparison: Comparison, name: str, voice: Voice) -> str | None:
-    """Who wins a metric by how much; oracles apart, as bounds."""
+    """Who wins a metric by how much, and how sure that is; oracles apart, as bounds."""
     said = _winner_clauses(comparison, name, voice)
-    return voice.sentence(*said) if said else None
+    return voice.sentence(*said, _sureness(comparison, name, voice)) if said else None
 
 
 def _winner_clauses(comparison: Comparison, name: str, voice: Voice, *, oracle: bool = True) -> list[str]:
@@ -205,11 +207,11 @@ def _costs(comparison: Comparison, voice: Voice) -> list[str]:
             job = voice.say(
                 "verdict.worst_job", job=voice.name(worst["job_id"]), time=voice.duration(worst["longer_ms"])
             )
-            said.append(_of_first(comparison, voice, voice.sentence(longer, job)))
+            said.append(of_first(comparison, voice, voice.sentence(longer, job)))
     return said
 
 
-def _of_first(comparison: Comparison, voice: Voice, sentence: str) -> str:
+def of_first(comparison: Comparison, voice: Voice, sentence: str) -> str:
     """The sentence, and that it is about the first replay, where there are several."""
     if comparison.replays == 1:
         return sentence
@@ -223,7 +225,7 @@ def _unfinished(comparison: Comparison, voice: Voice) -> list[str]:
         return []
     told = [voice.say("verdict.score", policy=voice.name(name), score=int(count)) for name, count in counts.items()]
     never = voice.sentence(voice.say("verdict.never_started", told=voice.joined(told)))
-    return [_of_first(comparison, voice, never)]
+    return [of_first(comparison, voice, never)]
 
 
 def _broken(comparison: Comparison, voice: Voice) -> list[str]:
@@ -252,4 +254,4 @@ def _ties(comparison: Comparison, voice: Voice) -> list[str]:
     ]
     key, policies = ("verdict.ties_no_result", voice.names(unclear)) if unclear else ("verdict.ties_result", "")
     rest = voice.say(key, policies=policies, base=voice.name(comparison.baseline))
-    return [_of_first(comparison, voice, voice.sentence(voice.say("verdict.ties", told=told, rest=rest)))]
+    return [of_first(comparison, voice, voice.sentence(voice.say("verdict.ties", told=told, rest=rest)))]

@@ -45,6 +45,51 @@ def test_finish_arrive_control_decide_in_one_instant():
     )
 
 
+def test_the_end_of_a_lifetime_beside_finish_arrive_control_and_decide():
+    """At 100 ms r and w are taken away, one from its devices and one from the queue, and f ends; then b arrives, all servers fall
+    to half speed, and the one pass starts x and b: x had waited behind w for nothing else."""
+    topology = servers(3, 2)
+    speed = SpeedModel(topology, changes=[SpeedChange(100, 0b111, 500_000)])
+    check(
+        """
+        0 arrive c / 0 arrive f / 0 arrive r / 0 start c n0[0-1] / 0 start f n1[0-1] / 0 start r n2[0-1]
+        10 arrive w / 10 arrive x
+        100 expire r / 100 finish f / 100 withdraw w / 100 arrive b / 100 speed c 500000
+        100 start x n1[0-1] / 100 start b n2[0-1]
+        200 finish x / 200 finish b
+        500 finish c
+        """,
+        [
+            job("c", 0, 300, 2),
+            job("f", 0, 100, 2),
+            job("r", 0, 900, 2, lifetime_ms=100),
+            job("w", 10, 50, 6, lifetime_ms=90),
+            job("x", 10, 50, 2),
+            job("b", 100, 50, 2),
+        ],
+        topology,
+        "fifo",
+        speed=speed,
+    )
+
+
+def test_a_pass_after_each_event_comes_between_the_ends_of_two_lifetimes():
+    """Both end at 50 ms. That of r is a pass, which starts w; then w is taken away too, from the devices that it just got."""
+    check(
+        """
+        0 arrive r / 0 start r n0[0-1]
+        10 arrive w
+        20 arrive x
+        50 expire r / 50 start w n0[0-1] / 50 expire w / 50 start x n0[0]
+        55 finish x
+        """,
+        [job("r", 0, 9, 2, lifetime_ms=50), job("w", 10, 9, 2, lifetime_ms=40), job("x", 20, 5)],
+        servers(1, 2),
+        "fifo",
+        decide="event",
+    )
+
+
 def test_all_that_ends_in_an_instant_is_free_for_the_one_pass_of_it():
     """b and c end together; one pass after both, so that d finds a whole server."""
     check(

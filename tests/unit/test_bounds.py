@@ -131,6 +131,7 @@ def random_case(rng) -> tuple[Topology, list[JobRecord], dict[str, QueueView], d
     ]
     jobs = []
     at_ms = 0
+    lifetimes = [int(ms) or None for ms in rng.choice([0, 0, 0, 7, 90], 12)]
     for i in range(int(rng.integers(4, 12))):
         at_ms += int(rng.choice([0, 1, 10, 40]))
         gpus = int(rng.choice([0, 1, 1, 2, 3, 5, 8, 9]))
@@ -147,6 +148,7 @@ def random_case(rng) -> tuple[Topology, list[JobRecord], dict[str, QueueView], d
                 queue=str(rng.choice(["red", "blue"])),
                 priority=int(rng.integers(0, 3)),
                 estimate_ms=int(rng.choice([run_ms, 2 * run_ms + 1, run_ms // 2])),
+                lifetime_ms=lifetimes[i],
             )
         )
     pools = None if rng.random() < 0.5 else ("p",)
@@ -179,14 +181,15 @@ def test_no_policy_of_the_catalogue_is_below_them():
         for name in NAMES:
             fresh = None if model is None else SpeedModel(topology, card_ppm=speed._card_ppm, changes=speed.changes)
             table = played(jobs, topology, name, speed=fresh, queues=queues, **rules)
-            assert np.array_equal(table.ended, found.rows), name
+            ended = table.ended & ~found.taken
+            assert np.array_equal(ended, found.rows), name
             if found.sum_completion_ms is None:
-                assert not table.ended.any()
+                assert not ended.any()
                 continue
-            assert found.sum_completion_ms <= table.completion_ms[table.ended].sum(), name
-            makespan = table.end_ms[table.ended].max() - table.submit_ms.min()
+            assert found.sum_completion_ms <= table.completion_ms[ended].sum(), name
+            makespan = table.end_ms[ended].max() - table.submit_ms.min()
             assert found.makespan.value_ms <= makespan, name
-            reached += found.sum_completion_ms == table.completion_ms[table.ended].sum()
+            reached += found.sum_completion_ms == table.completion_ms[ended].sum()
     assert reached > 100
 
 
@@ -379,6 +382,43 @@ def test_no_policy_keeps_a_promise_with_fewer_devices(quantile):
     assert reached > 5
 
 
+def test_what_may_be_taken_away_before_it_starts_needs_no_devices():
+    """Sixteen devices for r, if it ever starts: with eight it is larger than the fleet, or gone before it could."""
+    jobs = [job("a", 0, 100, 8), job("r", 0, 100, 16, lifetime_ms=50)]
+    assert devices_needed(jobs, wait_ms=0, quantile=1).devices == 8
+    assert devices_needed(jobs, wait_ms=0, quantile=1, finish_by_ms=100).devices == 8
+    assert devices_needed(jobs[1:], wait_ms=0, quantile=1).devices == 0
+    # of two jobs that start one may wait for ever, of one none may: here r may start, so a is left out
+    assert devices_needed(jobs, wait_ms=0, quantile=0.5).devices == 0
+
+
+@pytest.mark.parametrize("quantile", [0.9, 1.0])
+def test_no_policy_keeps_a_promise_beside_replicas_with_fewer_devices(quantile):
+    rng = np.random.default_rng(13)
+    near = withdrawn = 0
+    for _ in range(40):
+        jobs = [
+            job(
+                f"j{i}",
+                int(rng.integers(0, 40)),
+                int(rng.choice([1, 20, 60])),
+                int(rng.choice([1, 1, 2, 4])),
+                lifetime_ms=int(rng.choice([0, 0, 5, 30])) or None,
+            )
+            for i in range(int(rng.integers(2, 24)))
+        ]
+        devices = int(rng.integers(4, 9))
+        for name in ("fifo", "best-effort-sjf-oracle", "easy"):
+            table = played(jobs, servers(devices, 1), name, split="free")
+            withdrawn += int((~table.started).sum())
+            kept_ms = ceil(np.quantile(table.wait_ms[table.started], quantile))
+            found = devices_needed(jobs, wait_ms=kept_ms, quantile=quantile)
+            assert found.devices <= devices, (name, found)
+            near += 2 * found.devices >= devices
+    assert near > 5
+    assert withdrawn > 100
+
+
 def test_how_many_may_wait_longer():
     """Of 101 jobs the 95th percentile is the 96th wait itself: five are above it."""
     assert exempt_jobs(101, 0.95) in (5, 6)  # because: 100 x 0.95 is a hair below or above 95 as a float
@@ -422,3 +462,23 @@ def test_a_run_that_ended_other_jobs_is_not_compared():
     found = how_far(bounds_of([*jobs[:1], job("b", 0, 4, 99)], servers(1)), {"fifo": run_of(jobs, "1x8", "fifo")})
     assert found.policies[0].times_bound is None
     assert "did not end the same jobs" in found.policies[0].because
+
+
+def test_replicas_are_no_part_of_the_distance():
+    """a and b as above; r has the devices until 20, and never, which has a lifetime too, waits until it is gone."""
+    jobs = [
+        job("r", 0, 5, 8, lifetime_ms=20),
+        job("a", 0, 10, 8),
+        job("b", 0, 4, 8),
+        job("never", 0, 4, 8, lifetime_ms=9),
+    ]
+    runs = {"fifo": run_of(jobs, "1x8", "fifo:place=first-fit", ties="file")}
+    found = how_far(bounds_of(jobs, servers(1)), runs)
+    data = found.as_data()
+    assert (data["jobs"], data["jobs_with_lifetime"], data["mean_completion_ms"]) == (2, 2, 9)
+    assert found.policies[0].mean_completion_ms == (30 + 34) / 2
+    assert found.policies[0].makespan_ms == 34
+    assert "jobs with a lifetime, of which there are 2, are left out" in distance_lines(data)[0]
+    alone = how_far(bounds_of(jobs[:1], servers(1)), {"fifo": run_of(jobs[:1], "1x8", "fifo")})
+    assert alone.as_data()["mean_completion_because"] == alone.policies[0].because == "every job has a lifetime"
+    assert distance_lines(alone.as_data()) == []

@@ -170,8 +170,10 @@ def test_taken_away_while_it_waited():
     lines = story_lines(story(TAKEN_AWAY, "1x8", "best-effort-fifo", "never"))
     assert lines == [
         "never under best-effort-fifo: withdrawn, its lifetime was over while it waited",
-        "  asked for 8 devices, in 1 pod (1 of 8), on any of 1 of the fleet's 1 servers, to be taken away 9 s after its"
-        " submission, queue red",
+        (
+            "  asked for 8 devices, in 1 pod (1 of 8), on any of 1 of the fleet's 1 servers, to be taken away 9 s after its"
+            " submission, queue red"
+        ),
         "  submitted at 00:00:01",
         "  waited 9 s: capacity 9 s (100%)",
         "    00:00:01  for 9 s  capacity: not enough was free (0 to 2 free)",

@@ -70,6 +70,21 @@ def test_a_fleet_that_is_too_small_is_told(tmp_path, capsys):
     assert "above that for 100.0% of the time" in capsys.readouterr().out
 
 
+def test_jobs_that_are_taken_away_before_they_start_are_told_apart(tmp_path, capsys):
+    """One server: j0 to j39 follow each other. j38 and j39 go at 20 s, when j20 begins, and big never fits."""
+    rows = [f"j{i},0,1000,8,a,{i * 1000},{20_000 if i > 37 else ''}" for i in range(40)]
+    (tmp_path / "t.csv").write_text(TRACE.replace("ms\n", "ms,lifetime_ms\n") + "\n".join([*rows, "big,0,1,9,a,5,"]))
+    asked = ["run", "--trace", str(tmp_path / "t.csv"), "--cluster", "1x8", "--policy", "fifo"]
+    assert _status([*asked, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert _status(["validate", str(tmp_path / "run"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recorded"], found["compared"], found["withdrawn"]) == (41, 38, 2)
+    said = found["conclusion"][0]
+    assert said.startswith("3 of 41 jobs that ran never start in the run")
+    assert "2 of them were taken away before" in said
+
+
 def test_a_trace_without_recorded_starts_is_refused(tmp_path, capsys):
     out = run_of(tmp_path, ["a,0,1000,8,prod,"])
     assert _status(["validate", out]) == 2

@@ -20,7 +20,7 @@ from sim.causes.cause import CAUSES
 from sim.check import check
 from sim.experiment.paired import SPEAKS_OF
 from sim.experiment.quantities import KINDS
-from sim.jobs_table import STATES
+from sim.jobs_table import REASONS, STATES
 from sim.metrics.registry import METRICS, SIZE_CLASSES
 from sim.report.language import CATEGORIES, LANGUAGES, category, language, placeholders, recognised
 from sim.report.names import fitted, visible, width
@@ -272,10 +272,21 @@ def test_everything_that_the_check_finds_is_said_in_chinese():
     assert unknown_to(said) == set()
 
 
+def test_every_state_and_its_reason_is_said_in_both_languages():
+    """The reasons are those that jobs have in the results."""
+    assert unknown_to(REASONS.values()) == set()
+    for voice in (plain("en"), plain("zh")):
+        words = [voice.known(f"state.{state}", "?") for state in STATES]
+        assert "?" not in words
+        assert len(set(words)) == len(STATES)
+        assert len({voice.told(reason) for reason in REASONS.values()}) == len(REASONS)
+
+
 def test_every_bound_is_said_in_chinese():
     said = set()
     for jobs in (
         [job("a", 0, 10_000, 8)],
+        [job("a", 0, 10_000, 8, lifetime_ms=5)],
         [job("a", 0, 1, 9)],
         [job(f"j{n}", n, 5000 + n, 5 + n % 4) for n in range(12)],
     ):

@@ -36,7 +36,39 @@ def done(out):
     return {path.name: path.stat().st_mtime_ns for path in (out / CELLS).glob("*.parquet")}
 
 
-def until(holds, seconds=20):
+GATED = """
+import time
+from pathlib import Path
+
+from policies.framework.cycle import BestEffortCycle
+from policies.ordering.priority import Priority
+from policies.placement.best_fit import BestFit
+
+HERE = Path(__file__).parent
+
+
+class Gated(BestEffortCycle):
+    '''Begins no cell while there are as many results as the file beside it allows.'''
+
+    def __init__(self):
+        super().__init__(name="gated", order=Priority(), placer=BestFit())
+        self.begun = False
+
+    def decide(self, view):
+        while not self.begun:
+            self.begun = len([*(HERE / "out" / "cells").glob("*.parquet")]) < int((HERE / "allowed").read_text())
+            time.sleep(0 if self.begun else 0.005)
+        return super().decide(view)
+"""
+
+
+def allow(folder, results):
+    """No more cells are begun when there are so many results."""
+    (folder / "new").write_text(str(results))
+    (folder / "new").replace(folder / "allowed")
+
+
+def until(holds, seconds=60):
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it does not happen"
@@ -44,25 +76,30 @@ def until(holds, seconds=20):
 
 
 def wait_for_a_moment(process, out, chance):
-    """Any moment, or in short the next result."""
+    """Any moment, or in short the next result, after which the workers wait in the midst of a cell."""
     if LONG:
         time.sleep(chance.uniform(0.02, 1.5))
         return
     begun = len(done(out))
+    allow(out.parent, begun + 1)
     until(lambda: process.poll() is not None or len(done(out)) > begun)
 
 
-def test_killed_workers_and_coordinators_lose_nothing_and_do_nothing_twice(tmp_path):
+def test_killed_workers_and_coordinators_lose_nothing_and_do_nothing_twice(tmp_path, monkeypatch):
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    sweep = write(tmp_path, f"{{policy: [fifo, easy], seed: {[*range(CELL_COUNT // 2)]}}}")
+    (tmp_path / "gated_cells.py").write_text(GATED)
+    monkeypatch.syspath_prepend(tmp_path)
+    sweep = write(tmp_path, f"{{policy: ['gated_cells:Gated'], seed: {[*range(CELL_COUNT)]}}}")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sim.cli", "sweep", str(sweep), "--out", str(out), "--workers", "2"]
+    finds = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     stamps = {}
     kills = 0
     while True:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        allow(tmp_path, CELL_COUNT + 1 if LONG or kills == 2 else 0)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=finds)
         while process.poll() is None and (len(done(out)) < CELL_COUNT * 0.95 if LONG else kills < 2):
             wait_for_a_moment(process, out, chance)
             workers = children(process.pid)
@@ -72,7 +109,7 @@ def test_killed_workers_and_coordinators_lose_nothing_and_do_nothing_twice(tmp_p
                 kills += 1
             if one == process.pid:
                 process.wait()
-                until(lambda workers=workers: not any(map(alive, workers)), 5)
+                until(lambda workers=workers: not any(map(alive, workers)))
         code = process.wait(timeout=90)
         for name, stamp in done(out).items():
             assert stamps.setdefault(name, stamp) == stamp, "nothing is done twice"
@@ -98,7 +135,7 @@ def test_an_interrupt_ends_at_once_and_says_so(tmp_path):
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         until(lambda: len(done(out)) > 2)
         os.killpg(process.pid, signal.SIGINT)  # because: a terminal interrupts the whole group
-        said = process.communicate(timeout=10)[1]
+        said = process.communicate(timeout=60)[1]
     assert (process.returncode, said.strip()) == (130, "interrupted")
     assert 2 < len(done(out)) < 500
 

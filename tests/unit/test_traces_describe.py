@@ -7,6 +7,7 @@ import json
 import pytest
 from unit.test_traces_formats import SAMPLES
 
+from sim.trace_commands import _lines
 from traces.describe import describe, quantile
 from traces.job import FieldProblem, JobRecord
 from traces.registry import read_trace
@@ -24,7 +25,9 @@ def test_figures_by_hand():
         JobRecord(
             job_id="c", submit_ms=4000, run_ms=3000, gpu_count=0, user="v", outcome="failed", recorded_start_ms=4000
         ),
-        JobRecord(job_id="d", submit_ms=2000, run_ms=2000, gpu_count=1, accelerators=("A", "B"), family="LM"),
+        JobRecord(
+            job_id="d", submit_ms=2000, run_ms=2000, gpu_count=1, accelerators=("A", "B"), family="LM", lifetime_ms=9
+        ),
     ]
     rejections = [
         Rejection(
@@ -47,7 +50,17 @@ def test_figures_by_hand():
     assert (found.families, found.accelerators) == ({"LM": 1}, {"A|B": 1})
     assert (found.tied_jobs, found.submissions_in_order) == (2, False)
     assert (found.with_estimate, found.estimate_below_run, found.with_recorded_start) == (2, 1, 1)
+    assert found.with_lifetime == 1
     json.dumps(found.as_dict())
+
+
+def test_lifetimes_are_told_where_there_are_any():
+    jobs = [
+        JobRecord(job_id="a", submit_ms=0, run_ms=1, gpu_count=1),
+        JobRecord(job_id="b", submit_ms=0, run_ms=1, gpu_count=1, lifetime_ms=7),
+    ]
+    assert ("lifetimes", "1 jobs") in _lines(describe(trace_of(jobs)))
+    assert "lifetimes" not in dict(_lines(describe(trace_of(jobs[:1]))))
 
 
 def test_an_empty_trace_has_no_figures():

@@ -11,6 +11,7 @@ from runs import trace_of
 from sim.experiment.compare import compare
 from sim.experiment.prepare import prepare
 from sim.experiment.scenario import make_scenario
+from sim.report.html import page
 from sim.report.text import comparison_lines
 from sim.report.verdict import headline, verdict
 from sim.report.voice import plain
@@ -45,8 +46,11 @@ def test_who_wins_is_told_over_all_traces(two):
     assert found.whole.values["best-effort-fifo"]["wait_mean_ms"] == 7000  # the first trace alone: it would win
     assert found.overall("wait_mean_ms") == {"fifo": 9000, "best-effort-fifo": pytest.approx((21_000 + 61_000) / 6)}
     said = verdict(found)
-    assert said[0] == "Mean wait: nothing beats fifo (9 s); next is best-effort-fifo with +4.67 s (+52 %)."
-    assert headline(found, plain()).startswith("Mean wait: nothing beats fifo (9 s)")
+    unsure = "but 2 blocks of evidence do not decide it"
+    assert said[0] == f"Mean wait: nothing beats fifo (9 s); next is best-effort-fifo with +4.67 s (+52 %); {unsure}."
+    assert said[1].endswith(f"{unsure}."), "as it is for every metric in which somebody wins"
+    assert headline(found, plain()) == said[0]
+    assert '<p class="kicker">2 traces, the first memory on 1x8' in page(found)
     costs = [each for each in said if "wait longer than" in each]
     assert costs
     assert all(each.startswith("In the first of 2 replays: ") for each in costs)
