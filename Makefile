@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 .PHONY: demo picture test lint bench bench-extender fuzz notebooks lock clean help
 help:
-	@echo "make demo   set up, replay the built-in trace under several policies, write a report"
+	@echo "make demo   set up, replay ten built-in weeks under four policies, write a report"
 	@echo "make test   set up, check style and types, pass all tests"
 	@echo "make bench  speed against the floor of bare SimPy"
 	@echo "make notebooks  open the notebooks"

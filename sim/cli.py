@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "fleet": Where("sim.fleet_commands", "fleet", "Look at a fleet, and at the accelerators it may be made of."),
     "serve": Where("sim.serve_commands", "serve", "Answer kube-scheduler, or schedule a cluster, with a policy."),
     "policies": Where("sim.policy_commands", "policies", "List policies, and check one."),
-    "demo": Where("sim.demo", "demo", "Compare four and more policies on the built-in trace and fleet."),
+    "demo": Where("sim.demo", "demo", "Compare four policies on ten built-in weeks of an invented bank."),
     "version": Where("sim.run_commands", "version", "Print the versions of this program and its parts."),
 }
 """A new command is one line here."""

@@ -133,14 +133,15 @@ def compare_and_show(
     lang: str = "en",
     lines: Callable[[Comparison], list[str]] | None = None,
 ) -> Comparison:
-    """Replay, write `out` with its reports, and print what came of it: everything, if no other `lines` are given."""
+    """Replay, write `out` with its reports, and print what came of it: all that was found, if no other `lines` are given."""
     from sim.experiment.compare import REPORT, compare, replays_of
     from sim.experiment.comparison_file import COMPARISON
     from sim.report.files import write_reports
     from sim.results import whole_directory
 
     _refuse_out(out)
-    note_findings(prepared)
+    if lines is None:
+        note_findings(prepared)
     replays = replays_of([prepared, *more], specs)
     with whole_directory(out) as made:
         with progress(f"{replays} replays", replays * len(prepared.trace.records)) as shown:

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 TICKS_S: Final = {
-    1: "at once", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 36_000: "10 h", 86_400: "1 d", 864_000: "10 d"
+    1: "at once", 10: "10 s", 60: "1 min", 600: "10 min", 3600: "1 h", 86_400: "1 d", 864_000: "10 d"
 }  # fmt: skip
 """Where an axis of time has marks, and their words."""
 
-LINES: Final = ("-", "--", "-.", ":")
-"""Lines differ in more than colour."""
+LINES: Final = ("--", "-", "-.", ":")
+PATTERNS: Final = ("", "///", "...", "xxx", "---")
+"""Lines and areas differ in more than colour."""
+
+
+ROWS_SHOWN: Final = 25
+"""Of a forest."""
 
 
 def _colours() -> dict[str, str]:
@@ -45,7 +50,7 @@ def set_up() -> None:
     import matplotlib.pyplot as plt
     from cycler import cycler
 
-    lines = [LINES[number // 2 % len(LINES)] for number in range(len(SERIES))]
+    lines = [LINES[number % len(LINES)] for number in range(len(SERIES))]
     style: Any = {
         "figure.figsize": (8.6, 4.0),
         "figure.dpi": 110,
@@ -72,13 +77,13 @@ def set_up() -> None:
     plt.rcParams.update(style)
 
 
-def time_axis(axis: Axis, longest_s: float) -> None:
+def time_axis(axis: Axis, longest_s: float, *, every: int = 1) -> None:
     """Make an axis of seconds logarithmic, from one second to a little more than `longest_s`, with marks in words.
 
-    What is shorter than a second belongs at 1: clip it before it is drawn.
+    What is shorter than a second belongs at 1: clip it before it is drawn. A narrow axis has a mark at `every` second place.
     """
     end = max(longest_s, 60.0) * 1.4
-    marks = [tick for tick in TICKS_S if tick <= end]
+    marks = [tick for tick in TICKS_S if tick <= end][::every]
     name = "x" if axis is axis.axes.xaxis else "y"
     axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (0.8, end)})
     axis.set_ticks(marks, labels=[TICKS_S[tick] for tick in marks])
@@ -88,13 +93,17 @@ def time_axis(axis: Axis, longest_s: float) -> None:
 def forest(axes: Axes, frame: pd.DataFrame) -> None:
     """One row for each row of the frame, from above: a mark at its first column, a line from its second to its third.
 
-    The fourth column is an outcome, which gives colour and mark. What has no figures has no mark.
+    The fourth column is an outcome, which gives colour and mark. What has no figure has no mark, and what has no ends no line.
+    Of a long frame only the rows with the largest figures are shown.
     """
-    known = frame.dropna()
+    if len(frame) > ROWS_SHOWN:
+        axes.set_ylabel(f"the {ROWS_SHOWN} largest of {len(frame)}")
+        frame = frame[frame.iloc[:, 0].rank(ascending=False, method="first") <= ROWS_SHOWN]
+    known = frame[frame.iloc[:, 0].notna()]
     for outcome, rows in known.groupby(frame.columns[3], sort=False):
         colour, marker = OUTCOMES[str(outcome)]
-        figure, low, high = (rows.iloc[:, number] for number in range(3))
-        ends = [(figure - low).clip(lower=0), (high - figure).clip(lower=0)]
+        figure, low, high = (rows.iloc[:, number].astype(float) for number in range(3))
+        ends = [each.clip(lower=0).fillna(0) for each in (figure - low, high - figure)]
         places = frame.index.get_indexer(rows.index)
         axes.errorbar(
             figure,
@@ -108,7 +117,27 @@ def forest(axes: Axes, frame: pd.DataFrame) -> None:
         )
     axes.axvline(0, color=COLOURS["ink"], linewidth=1)
     axes.set(yticks=range(len(frame)), yticklabels=frame.index, ylim=(len(frame) - 0.4, -0.6))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    _legend_beside(axes)
+
+
+def stacked(axes: Axes, frame: pd.DataFrame) -> None:
+    """One bar for each row of the frame, from above; one part of it for each column."""
+    left = frame.cumsum(axis="columns") - frame
+    for number, name in enumerate(frame.columns):
+        look: Any = {
+            "color": SERIES[1 + number],
+            "hatch": PATTERNS[number % len(PATTERNS)],
+            "edgecolor": COLOURS["paper"],
+        }
+        axes.barh(range(len(frame)), frame[name], left=left[name], height=0.7, label=str(name), **look)
+    axes.set(yticks=range(len(frame)), yticklabels=frame.index, ylim=(len(frame) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    _legend_beside(axes)
+
+
+def _legend_beside(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def short_names(policies: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,9 +12,11 @@ import pandas as pd
 from sim.causes.cause import CAUSES
 from sim.causes.of_run import causes_of_run
 from sim.experiment.comparison import Comparison
+from sim.experiment.effects import Effect
+from sim.fidelity.validate import TAIL, Fidelity
 from sim.fleet.model import Fleet
 from sim.jobs_table import jobs_arrow
-from sim.metrics.registry import groups
+from sim.metrics.registry import SIZE_CLASSES, groups
 from sim.planning.plan import Answer
 from sim.planning.text import plan_lines
 from sim.planning.written import Planned, tried_table
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 HOUR_MS: Final = 3_600_000
 
+WIDTH: Final = 110
+"""Letters that a line of a notebook holds."""
+
 
 def jobs_frame(run: Run) -> pd.DataFrame:
     """The jobs of a run, as `jobs.parquet` has them."""
@@ -35,9 +40,20 @@ def jobs_frame(run: Run) -> pd.DataFrame:
     return frame
 
 
-def plan_text(planned: Planned, width: int = 100) -> str:
-    """What a plan found, in sentences of so many letters a line."""
-    return "\n".join(line for said in plan_lines(planned) for line in textwrap.wrap(said, width))
+def wrapped(*sentences: str) -> str:
+    """Each sentence from a new line on, broken between words where a notebook would break it anywhere."""
+    return "\n".join(
+        line for said in sentences for line in textwrap.wrap(said, WIDTH, subsequent_indent=_indent(said))
+    )
+
+
+def _indent(text: str) -> str:
+    return " " * (len(text) - len(text.lstrip()))
+
+
+def plan_text(planned: Planned) -> str:
+    """What a plan found."""
+    return wrapped(*plan_lines(planned))
 
 
 def needs_frame(planned: Planned) -> pd.DataFrame:
@@ -104,10 +120,11 @@ def gates_frame(comparison: Comparison) -> pd.DataFrame:
 
     Figures are in the unit of the metric, milliseconds for times; `why` says it in words.
     """
-    columns = ("policy", "outcome", "metric", "value", "baseline", "excess", "excess_low", "excess_high")
+    names = ["policy", "outcome", "metric", "value", "baseline", "excess", "excess_low", "excess_high"]
+    rows = [[*(getattr(each, name) for name in names), gate_words(each)] for each in comparison.gates]
     return pd.DataFrame(
-        {**{name: getattr(each, name) for name in columns}, "why": gate_words(each)} for each in comparison.gates
-    ).set_axis([each.gate for each in comparison.gates])
+        rows, columns=[*names, "why"], index=pd.Index([each.gate for each in comparison.gates], dtype=str)
+    )
 
 
 def causes_frame(run: Run, fleet: Fleet, records: Sequence[JobRecord]) -> pd.DataFrame:
@@ -126,6 +143,12 @@ def causes_frame(run: Run, fleet: Fleet, records: Sequence[JobRecord]) -> pd.Dat
     frame.insert(3, "wait", frame[list(CAUSES)].sum(axis="columns"))
     frame.index = pd.Index(run.jobs.text("job_id").to_pylist(), name="job_id")
     return frame[run.jobs.started]
+
+
+def mostly(waits: pd.DataFrame) -> pd.Series[str]:
+    """The cause with the most hours in each row of a table that has columns of causes; `nothing` in a row without a wait."""
+    causes = waits[[name for name in CAUSES if name in waits]]
+    return causes.idxmax(axis="columns").where(causes.max(axis="columns") > 0, "nothing")
 
 
 def waits_frame(run: Run, records: Sequence[JobRecord]) -> pd.DataFrame:
@@ -176,18 +199,74 @@ def _by_hour(starts: NDArray[Any], ends: NDArray[Any], devices: NDArray[Any], ho
 
 
 def effects_frame(comparison: Comparison, policy: str, quantity: str = "wait.mean") -> pd.DataFrame:
-    """What a policy changes against the baseline, by queue and size: one row for each group, the change with its 95 % interval.
+    """What a policy changes against the baseline, with its 95 % interval: one row for each group of jobs.
 
-    Figures are in the unit of the metric, milliseconds for times. Empty where nothing was compared in pairs.
+    All jobs, then each queue, the largest first, then each size, the smallest first. Figures are in the unit of the metric,
+    milliseconds for times; an interval is null where too little is known. Empty where nothing was compared in pairs.
     """
     paired = comparison.paired
-    found = [] if paired is None or policy not in paired.policies else paired.policies[policy].groups
-    columns = ["kind", "name", "jobs", "baseline", "value", "change", "low", "high", "verdict"]
+    found = paired.policies.get(policy) if paired is not None else None
+    effects = [] if found is None else [*found.metrics, *found.groups]
+    kinds, sizes = ("all", "queue", "size"), [name for name, _ in SIZE_CLASSES]
+    shown = [each for each in effects if each.quantity == quantity and each.kind in kinds]
+    shown.sort(key=lambda each: (kinds.index(each.kind), sizes.index(each.name) if each.kind == "size" else 0))
     rows = [
-        (each.kind, each.name, each.jobs, each.baseline, each.value)
-        + ((each.difference.value, each.difference.low, each.difference.high) if each.difference else (None,) * 3)
-        + (each.verdict,)
-        for each in found
-        if each.quantity == quantity and each.kind in ("queue", "size")
+        (each.kind, each.name, each.jobs, each.baseline, each.value, *_change(each), each.verdict) for each in shown
     ]
+    columns = ["kind", "name", "jobs", "baseline", "value", "change", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=columns).set_index(["kind", "name"])
+
+
+def _change(effect: Effect) -> tuple[float | None, float | None, float | None]:
+    """The change and the ends of its interval, which is not known where there are too few blocks."""
+    if effect.difference is not None:
+        return effect.difference.value, effect.difference.low, effect.difference.high
+    known = effect.value is not None and effect.baseline is not None
+    return (effect.value - effect.baseline if known else None), None, None
+
+
+def members(jobs: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:
+    """Those rows of `causes_frame` that are of a group of `effects_frame`."""
+    return jobs if kind == "all" else jobs[jobs[kind] == name]
+
+
+def agreement_frame(found: Mapping[str, Fidelity]) -> pd.DataFrame:
+    """How near the replay under each policy is to the record, the nearest first.
+
+    Wasserstein distance in minutes, Kolmogorov-Smirnov distance, rank correlation of the jobs (null where one side is constant),
+    share of the jobs that are predicted well.
+    """
+    rows = {
+        policy: {
+            "Wasserstein": each.overall.wasserstein_ms / 60_000,
+            "KS": each.overall.ks,
+            "rank": each.overall.rank_correlation,
+            "near": each.overall.near_share,
+        }
+        for policy, each in found.items()
+        if each.overall is not None
+    }
+    return pd.DataFrame(rows, dtype=float).T.sort_values("Wasserstein", kind="stable")
+
+
+def errors_frame(found: Fidelity) -> pd.DataFrame:
+    """Recorded and predicted waits in milliseconds, mean and 95th percentile, with the relative errors.
+
+    Of all jobs, and of each queue where there are several. An error is null where the record has no waits.
+    """
+    groups = {"all": found.overall, **(found.by_queue if len(found.by_queue) > 1 else {})}
+    rows = {}
+    for name, each in groups.items():
+        if each is not None:
+            tail = each.recorded_quantiles_ms[TAIL], each.predicted_quantiles_ms[TAIL]
+            pairs = {"mean": (each.recorded_mean_ms, each.predicted_mean_ms), "p95": tail}
+            rows[name] = {"jobs": each.jobs} | {
+                key: value for what, pair in pairs.items() for key, value in _error(what, *pair)
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _error(what: str, recorded: float, predicted: float) -> Iterator[tuple[str, float]]:
+    yield f"{what} recorded", recorded
+    yield f"{what} predicted", predicted
+    yield f"{what} error", predicted / recorded - 1 if recorded > 0 else np.nan

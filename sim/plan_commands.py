@@ -191,8 +191,10 @@ def _pools(asked: Mapping[str, Any]) -> tuple[str | None, dict[str, range], int,
 
 
 def _factor(text: str) -> Fraction:
+    from sim.experiment.durations import parse_factor
+
     try:
-        factor = Fraction(text.strip())
+        factor = parse_factor(text)
     except (ValueError, ZeroDivisionError):
         raise InputError(f"--growth: must be a factor such as 1.25, got {text!r}") from None
     if not 0 < factor <= 100:

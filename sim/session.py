@@ -25,7 +25,7 @@ from sim.experiment.shake import Shake
 from sim.fidelity.validate import Fidelity, validate
 from sim.fleet.problems import FleetError, did_you_mean
 from sim.fleet.table import queues_of, topology_of
-from sim.frames import causes_frame
+from sim.frames import causes_frame, wrapped
 from sim.gates.gate import Gate, parse_gate
 from sim.planning.fleets import with_servers
 from sim.planning.levels import parse_levels
@@ -123,7 +123,7 @@ class Session:
             *self.warnings[:WARNINGS_SHOWN],
         ]
         more = len(self.warnings) - WARNINGS_SHOWN
-        return "\n".join([*lines, *([f"and {more} more warnings: see session.warnings"] if more > 0 else [])])
+        return wrapped(*lines, *([f"and {more} more warnings: see session.warnings"] if more > 0 else []))
 
     def run(self, policy: str) -> Run:
         """One replay. Raises `SessionError` if the policy breaks its contract."""
@@ -134,10 +134,17 @@ class Session:
         return result
 
     def compare(self, policies: Sequence[str], *, gates: Sequence[str] = ()) -> Comparison:
-        """Replays under several policies, compared with the first. `gates` are sentences, as in a file of gates."""
+        """Replays under several policies, compared with the first. `gates` are sentences, as in a file of gates.
+
+        Raises `SessionError` if a policy breaks its contract.
+        """
         with _told(), tempfile.TemporaryDirectory() as folder:
             asked = _gates(gates)
-            return compare(self.prepared, policies, policies[0], Path(folder) / "out", gates=asked).comparison
+            found = compare(self.prepared, policies, policies[0], Path(folder) / "out", gates=asked).comparison
+            broken = [f"{name}: {run.manifest['message']}" for name, run in found.runs.items() if not run.complete]
+            if broken:
+                raise InputError("\n".join(broken))
+            return found
 
     def plan(
         self,
@@ -209,11 +216,16 @@ class Session:
         return made
 
     def validate(self, policy: str) -> Replayed:
-        """Replay, and compare with the recorded starts. Raises `SessionError` where the trace has none."""
+        """Replay, and compare with the recorded starts. Raises `SessionError` where too few of the jobs have one."""
         with _told(), tempfile.TemporaryDirectory() as folder:
             self._refuse_without_record()
             run, _ = run_into(self.prepared, policy, Path(folder) / "run")
-            return Replayed(run, validate(Path(folder) / "run"))
+            found = validate(Path(folder) / "run")
+            if found.overall is None:
+                raise InputError(
+                    f"{policy}: {found.compared} jobs have a recorded start and one here, which says nothing"
+                )
+            return Replayed(run, found)
 
     def _question(
         self, policies: Sequence[str], levels: Sequence[str], shake: str, prices: Mapping[str, float], **keys: Any
@@ -231,8 +243,8 @@ class Session:
     def _refuse_without_record(self) -> None:
         if all(job.recorded_start_ms is None for job in self.prepared.trace.records):
             raise InputError(
-                f"{self.prepared.trace.path}: records no starts, so no replay can be compared with it. The formats slurm-sacct,"
-                " swf, openb, helios and philly-log have them; of a canonical trace it is the column recorded_start_ms"
+                f"{self.prepared.trace.path}: records no starts, so a replay cannot be compared with it (in a canonical trace"
+                " they are the column recorded_start_ms)"
             )
 
 

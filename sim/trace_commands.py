@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 
 import click
 
-from sim.experiment.durations import parse_duration
+from sim.experiment.durations import parse_duration, parse_factor
 from traces import transform
 from traces.describe import TraceSummary, describe
 from traces.job import JobRecord
@@ -219,7 +219,7 @@ def _ratio(option: str, text: str) -> Fraction:
     if len(text) > 40:
         raise TraceError(f"{option} must be a number like 1.5 or 3/2, of at most 40 characters")
     try:
-        return Fraction(text)
+        return parse_factor(text)
     except (ValueError, ZeroDivisionError) as error:
         raise TraceError(f"{option} must be a number like 1.5 or 3/2, got {text!r}") from error
 

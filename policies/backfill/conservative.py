@@ -52,6 +52,8 @@ class Planning:
     """The earliest start that is promised."""
     started: bool = False
     """A job started since: planned anew, slots with devices may come to lie on others."""
+    late: bool = False
+    """A job that started since pays for its start first, so that it ends later than the plan holds."""
     closed: str | None = None
     """A job was found to which no slot can be promised: nobody behind it passes."""
     waiting: int = 0
@@ -142,7 +144,7 @@ class Conservative(Cycle):
             return False
         if planning.waits_for_nobody(view):
             return False
-        if planning.started and planning.plan.gives_devices:
+        if planning.late or (planning.started and planning.plan.gives_devices):
             return False
         for job in view.pending.newer_than(planning.seen):
             if not planning.plan.knows(job.request):
@@ -170,6 +172,7 @@ class Conservative(Cycle):
                 yield Start(job.job_id, placement)
                 planning.starts += 1
                 planning.started = True
+                planning.late |= job.job_id in view.running and view.running[job.job_id].overhead_ms > 0
                 jobs = queue_behind(view.pending.by(self.order), planning.behind)
                 open_now = self._startable(view)
             else:

@@ -167,15 +167,17 @@ def compare_runs(
     first = ordered[baseline]
     if counted is None:
         counted = np.ones(len(first.jobs), dtype=bool)
+    shown = [group for group in groups(first.jobs) if (group.rows & counted).any() or group.kind == "service"]
+    # because: what the requests of a run have in common is remembered as long as no other run is asked
+    measured = {name: [measure_counted(run, group, counted) for group in shown] for name, run in ordered.items()}
     compared = [
         GroupValues(
             kind=group.kind,
             name=group.name,
             jobs=int((group.rows & counted).sum()),
-            values={name: measure_counted(run, group, counted) for name, run in ordered.items()},
+            values={name: values[number] for name, values in measured.items()},
         )
-        for group in groups(first.jobs)
-        if (group.rows & counted).any() or group.kind == "service"
+        for number, group in enumerate(shown)
     ]
     others = [run for name, run in ordered.items() if name != baseline and not run.is_fill]
     return Comparison(

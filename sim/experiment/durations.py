@@ -10,6 +10,7 @@ from typing import Final
 UNITS_MS: Final = {"ms": 1, "s": 1000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 _PART: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(us|ms|min|[smhd])", re.ASCII)
+_FACTOR: Final = re.compile(r"[+-]?(?:[0-9]+/[0-9]+|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)", re.ASCII)
 
 
 def parse_duration(text: str) -> int:
@@ -26,6 +27,14 @@ def parse_microseconds(text: str) -> int:
     if found.denominator != 1:
         raise ValueError(f"must be whole microseconds, got {text!r}")
     return int(found)
+
+
+def parse_factor(text: str) -> Fraction:
+    """The exact value of `1.5`, `3/2` or `1e-3`. Raises `ValueError` for what is no number, and `ZeroDivisionError`."""
+    given = text.strip()
+    if not _FACTOR.fullmatch(given):  # because: a power of ten of many digits would fill the memory
+        raise ValueError(f"must be a number like 1.5 or 3/2, got {text!r}")
+    return Fraction(given)
 
 
 def _milliseconds(text: str, units: Mapping[str, int | Fraction], such_as: str) -> Fraction:

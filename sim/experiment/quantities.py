@@ -52,8 +52,12 @@ EACH: Final = "*"
 Where = tuple[tuple[str, str], ...]
 """Pairs of a kind and a name; a job must have all of them. Empty is every job."""
 
-_SELECTOR: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+(?:\.\d+)?)?)\s*(?:\{([^}]*)\})?", re.ASCII)
+_SELECTOR: Final = re.compile(
+    r"""([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+(?:\.\d+)?)?)\s*(?:\{((?:"[^"]*"|'[^']*'|[^}"'])*|[^}]*)\})?""",
+    re.ASCII,
+)
 _LABEL: Final = re.compile(r"""\s*([A-Za-z_]+)\s*=\s*("[^"]*"|'[^']*'|[^,"']+)\s*(?:,|$)""", re.ASCII)
+_UNQUOTED: Final = re.compile(r"""[^,"'}\s](?:[^,"'}]*[^,"'}\s])?""")
 _QUANTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?)", re.ASCII)
 
 
@@ -94,7 +98,15 @@ class Selector(NamedTuple):
 
 def labels(where: Where) -> str:
     """`{queue=prod,size=8}`, or nothing for every job."""
-    return f"{{{','.join(f'{kind}={name}' for kind, name in where)}}}" if where else ""
+    return f"{{{','.join(f'{kind}={_quoted(name)}' for kind, name in where)}}}" if where else ""
+
+
+def _quoted(name: str) -> str:
+    """A name as a selector can be read again."""
+    if _UNQUOTED.fullmatch(name):
+        return name
+    quote = "'" if '"' in name else '"'
+    return f"{quote}{name}{quote}"
 
 
 def short_name(metric: Metric) -> str:
@@ -223,6 +235,7 @@ def _labels(text: str) -> Where:
         found = _LABEL.match(text, at)
         if found is None:
             raise ValueError(f"must be labels such as {{queue=prod}}, got {{{text}}}")
-        pairs.append((found[1], found[2].strip().strip("\"'")))
+        name = found[2].strip()
+        pairs.append((found[1], name[1:-1] if name[0] in "\"'" and len(name) > 1 else name))
         at = found.end()
     return make_where(pairs)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sim.experiment.plan import Plan, Subjects, subjects_of
 from sim.experiment.prepare import Prepared
-from sim.experiment.quantities import Quantity, Selector, Where, expand, labels, serving
+from sim.experiment.quantities import NOBODY, Quantity, Selector, Where, expand, labels, serving
 from sim.gates.gate import Gate, parse_gate
 from sim.jobs_table import ABSENT
 from sim.metrics.latency import figure
@@ -114,8 +114,8 @@ def spelled_out(
 ) -> tuple[Gate, ...]:
     """The levels with one for each name where `*` stands.
 
-    Raises `InputError` where warm-up and drain leave no job, for a name that no job that counts has, and for a level about what
-    none of them has, such as a deadline.
+    Raises `InputError` where warm-up and drain leave no job, for a name that no job that counts has, for names that none has
+    together, and for a level about what none of them has, such as a deadline.
     """
     subjects = _subjects(prepared, warm_up_ms, drain_ms)
     names, having = subjects.names(), subjects.names_having()
@@ -134,12 +134,32 @@ def spelled_out(
 
 
 def _measurable(selectors: Sequence[Selector], subjects: Subjects) -> Sequence[Selector]:
-    """Without those that ask for requests that no service has. Raises `ValueError` where nothing is left."""
-    if not selectors or selectors[0].quantity.of_requests is None:
+    """Without those that ask for requests that no service has, or for jobs with labels that none has together.
+
+    Raises `ValueError` where nothing is left.
+    """
+    if not selectors:
         return selectors
-    found = [each for each in selectors if serving(each.where, subjects.services)]
+    what = selectors[0].quantity
+    if what.of_requests is None:
+        found, who = (
+            [each for each in selectors if _asked(each, subjects).any()],
+            NOBODY.get(what.about or "", "no job that counts"),
+        )
+    else:
+        found, who = [each for each in selectors if serving(each.where, subjects.services)], "no service"
     if not found:
-        raise ValueError(f"no service has {labels(selectors[0].where)}")
+        raise ValueError(f"{who} has {labels(selectors[0].where)}")
+    return found
+
+
+def _asked(selector: Selector, subjects: Subjects) -> Mask:
+    """Those of the jobs that count that a selector is about."""
+    about = selector.quantity.about
+    found = np.ones(len(subjects), dtype=np.bool_) if about not in subjects.having else subjects.having[about].copy()
+    for kind, name in selector.where:
+        label = subjects.labels[kind]
+        found &= label.codes == (label.names.index(name) if name in label.names else -1)
     return found
 
 

@@ -36,6 +36,9 @@ PER_S: Final = 1000
 NEGLIGIBLE: Final = 1e-17
 """Part of a sum that adds nothing to it."""
 
+DUST: Final = 1e-12
+"""Part of the requests of a piece that may be left over by the rounding of their sums alone."""
+
 SURELY_FREE: Final = 1e30
 """One over the probability that all slots are busy, beyond which nobody waits."""
 
@@ -121,8 +124,9 @@ def _regimes(pieces: _Pieces) -> tuple[list[_Calm], list[_Period], Floats]:
                 lag = max(lag, min(math.sqrt(spread / 2), line))
             lags[piece] = lag
             left = backlog + (come - answered) * (end - begin)
-            empty = begin + backlog / (answered - come) if come < answered and left <= 0 else end
-            backlog = left if empty == end and left > 0 else 0.0
+            left = left if left > DUST * (backlog + come * (end - begin)) else 0.0
+            empty = end if left or come >= answered else min(begin + backlog / (answered - come), end)
+            backlog = left
             if not backlog:
                 periods.append(_Period(since, empty, drained=True))
         if empty < end:

@@ -24,6 +24,9 @@ HOUR_MS: Final = 3_600_000
 RATE_MAX: Final = 1e9
 """Requests a second."""
 
+RATE_MIN: Final = 1e-9
+"""What is below, one request in thirty years, is none."""
+
 STEPS_MAX: Final = 1_000_000
 """Two years by the minute."""
 
@@ -160,9 +163,10 @@ def _rate(text: str, place: str, problems: list[Problem]) -> float | None:
 
 
 def _steps(rows: Iterable[tuple[int, float]]) -> Steps:
-    """Steps without those that change nothing."""
+    """Steps without those that change nothing, and without rates that are next to nothing."""
     kept: list[tuple[int, float]] = []
-    for at_ms, value in rows:
+    for at_ms, given in rows:
+        value = given if given >= RATE_MIN else 0.0
         if not kept or value != kept[-1][1]:
             kept.append((at_ms, value))
     return Steps(

@@ -37,7 +37,10 @@ class Replicas:
 
     def wanted(self, busy_slots: float, slots: int) -> int:
         """For so many slots that requests keep busy in the mean (rate x time of a request), with `slots` in each replica."""
-        needed = math.ceil(round(busy_slots / (slots * self.target), 9)) + self.headroom
+        taken = busy_slots / (slots * self.target)
+        if taken > self.most:
+            return self.most
+        needed = max(math.ceil(round(taken, 9)), int(busy_slots > 0)) + self.headroom
         return min(max(needed, self.least), self.most)
 
 

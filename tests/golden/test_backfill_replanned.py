@@ -251,6 +251,31 @@ def test_conservative_is_replanned_conservative(fleet, data):
         assert golden(by_itself, topology) == expected
 
 
+class Anew(Policy):
+    """Conservative without a memory."""
+
+    name = "anew"
+
+    def decide(self, view):
+        return policy("conservative:reservation=counting").decide(view)
+
+
+@pytest.mark.parametrize("rules", [{"restart_ms": 2, "overrun": "requeue"}, {"thinking": "fixed", "thinking_ms": 3}])
+def test_a_plan_in_which_a_start_costs_time_is_made_anew(rules):
+    """c ends 2 or 3 ms later than the plan held when it gave d its slot, so that late, until 43 ms, is in nobody's way."""
+    fleet = servers(12, 1)
+    jobs = [
+        job("a", 31, 90, 8, estimate_ms=270),
+        job("b", 31, 5, 8, estimate_ms=5),
+        job("c", 31, 12, 1, estimate_ms=5 if "overrun" in rules else 12),
+        job("d", 35, 5, 4, estimate_ms=5),
+        job("late", 38, 5, 1, estimate_ms=5),
+    ]
+    found = golden(replay(jobs, fleet, policy("conservative:reservation=counting"), split="free", **rules), fleet)
+    assert found == golden(replay(jobs, fleet, Anew(), split="free", **rules), fleet)
+    assert "38 start late" in found
+
+
 @pytest.mark.parametrize("fleet", ["flat", "servers"])
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())

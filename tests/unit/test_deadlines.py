@@ -325,6 +325,7 @@ def test_convert_gives_deadlines_that_come_back(name, tmp_path):
         (("--deadline-plus", "5"), "--deadline-plus must be a length of time such as"),
         (("--deadline-plus", "0"), "a deadline must be after the submission"),
         (("--deadline-factor", "1e30"), "deadline_ms: must be from 0"),
+        (("--deadline-factor", "1e999999999"), "--deadline-factor must be a number like 1.5 or 3/2"),
     ],
 )
 def test_what_gives_no_deadline(options, said, tmp_path):

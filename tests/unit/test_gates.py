@@ -9,7 +9,7 @@ from benchmarks.coverage import Drawn, sampler_of
 from sim.experiment.asked import asked_for
 from sim.experiment.margins import Margin, parse_limit, parse_margin
 from sim.experiment.plan import Labels
-from sim.experiment.quantities import expand, parse_selector, quantities, quantity
+from sim.experiment.quantities import expand, labels, parse_selector, quantities, quantity
 from sim.gates.gate import parse_gate
 from sim.gates.gate_file import gates_of_items, read_gates
 from sim.gates.judge import expanded, judge_gates, overall
@@ -94,6 +94,13 @@ def test_every_metric_has_a_short_name():
 def test_selectors(text, where, rest):
     selector, left = parse_selector(text)
     assert (selector.quantity.name, selector.where, left) == ("wait.p95", where, rest)
+
+
+@pytest.mark.parametrize("name", ["a b", "q,1", "<b>x, y}", '"x"', "o'b", "服务", " a", "{x}", "a=b", '}"', ""])
+def test_a_selector_can_be_read_again_whatever_the_names_are(name):
+    text = f"wait.p95{labels((('queue', name), ('service', 'z')))}"
+    selector, rest = parse_selector(f"{text} <= 3s")
+    assert (selector.where, str(selector), rest) == ((("queue", name), ("service", "z")), text, "<= 3s")
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,25 @@ def test_what_is_left_at_the_end_is_never_answered():
     assert (alone.total, alone.unanswered, alone.quantile_ms(0.01)) == (10, 10, math.inf)
 
 
+@pytest.mark.parametrize(
+    ("over", "calm", "answered", "lasts_ms"), [(0.5, 0.05, 0.1, 202), (0.3, 0.0, 0.1, 656_313), (1.5, 0.0, 0.3, 1)]
+)
+def test_a_backlog_that_is_gone_exactly_at_the_end(over, calm, answered, lasts_ms):
+    """What came too much is answered in the rest of the time, but for the rounding of floating point."""
+    end_ms = lasts_ms + round(lasts_ms * (over - answered) / (answered - calm))
+    found = queue([(0, over), (lasts_ms, calm)], end_ms, [(0, 1)], answered)
+    assert found.unanswered == 0
+    assert found.total == pytest.approx((over * lasts_ms + calm * (end_ms - lasts_ms)) / 1000)
+    assert math.isfinite(found.mean_ms())
+
+
+def test_what_comes_too_much_by_rounding_alone_is_no_backlog():
+    """0.1 + 0.2 is a little more than 0.3; without the rounding the line is as at saturation, and all are answered."""
+    found, exact = (queue([(0, come)], HOUR, [(0, 1)], 0.3) for come in (0.1 + 0.2, 0.3))
+    assert found.unanswered == 0
+    assert found.mean_ms() == pytest.approx(exact.mean_ms())
+
+
 def test_at_saturation_the_line_grows_with_the_root_of_time():
     """Its mean square is 2 x 18,000 requests after an hour: of an exponential with mean 134, of which 5 are answered a second."""
     found = queue([(0, 5)], HOUR, [(0, 5)])

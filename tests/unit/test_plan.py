@@ -294,6 +294,27 @@ def test_levels_are_spelled_out_for_each_queue_and_an_unknown_one_is_refused():
         checked(prepared, Question(policies=("fifo",), gates=parse_levels(["wait.p95{queue=c} <= 1s"])))
 
 
+def test_a_level_on_labels_that_no_job_has_together_is_refused_and_left_out_of_a_star():
+    jobs = [
+        job("a", 0, 10, queue="a", user="ann", deadline_ms=20),
+        job("b", 0, 10, queue="a", user="bob"),
+        job("c", 0, 10, queue="b", user="bob", deadline_ms=20),
+    ]
+    prepared = prepared_of(jobs, "1x8", "fifo")
+
+    def asked(*texts):
+        gates = checked(prepared, Question(policies=("fifo",), gates=parse_levels(texts))).gates
+        return [str(gate.selector) for gate in gates]
+
+    both = "wait.p95{queue=*,user=*} <= 1s"
+    assert asked(both) == [f"wait.p95{{queue={q},user={u}}}" for q, u in (("a", "ann"), ("a", "bob"), ("b", "bob"))]
+    assert asked("deadline_missed{queue=a,user=*} <= 5%") == ["deadline_missed{queue=a,user=ann}"]
+    with pytest.raises(InputError, match=r"no job that counts has \{queue=b,user=ann\}"):
+        asked("wait.p95{queue=b,user=ann} <= 1s")
+    with pytest.raises(InputError, match=r"no job with a deadline that counts has \{queue=a,user=bob\}"):
+        asked("deadline_missed{queue=a,user=bob} <= 5%")
+
+
 def test_only_jobs_between_warm_up_and_drain_count():
     records = [job("early", 0, 100, 8), job("mid", 1, 10, 8), job("late", 500, 10, 8), job("last", 1000, 1, 8)]
     prepared = prepared_of([*records, job("huge", 1000, 1, 99)], "1x8", "fifo")

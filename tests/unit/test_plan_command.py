@@ -140,6 +140,7 @@ LEVEL = ["--level", "wait.p95 <= 1s"]
         (["--policies", "fifo", *LEVEL, "--to", "99"], "starts with 20 servers"),
         (["--policies", "fifo", *LEVEL, "--shake", "much"], "must be a percentage"),
         (["--policies", "fifo", *LEVEL, "--growth", "0"], "must be above 0"),
+        (["--policies", "fifo", *LEVEL, "--growth", "1e-999999999"], "must be a factor such as 1.25"),
         (["--policies", "fifo", *LEVEL, "--price", "a100"], "accelerator=amount"),
         (["--policies", "fifo", *LEVEL, "--price", "a100=3"], "no server has 'a100'"),
         (["--policies", "fifo", *LEVEL, "--price", "*=-1"], "must be a number from 0 on"),

@@ -69,6 +69,11 @@ def test_the_hours_of_a_day_come_again_and_begin_where_the_trace_does():
         daily(0, 10**13, 1.0, shares, 0)
 
 
+def test_a_request_in_thirty_years_is_none():
+    assert pairs(constant(0, 1e-320)) == [(0, 0)]
+    assert pairs(constant(0, 1e-9)) == [(0, 1e-9)]
+
+
 def test_the_part_of_a_rate():
     rate = steps((10, 1), (20, 2), (30, 3))
     assert pairs(between(rate, 10, 30)) == [(10, 1), (20, 2)]
@@ -160,6 +165,12 @@ def test_how_many_are_wanted():
     busy = service(((0, 40.0), (10, 0.0), (20, 400.0)), service_us=800_000, slots=8, replicas=rule)
     assert pairs(wanted(busy)) == [(0, 7), (10, 1), (20, 12)]
     assert pairs(wanted(replace(busy, replicas=Replicas(least=6, most=6)))) == [(0, 6)]
+
+
+def test_requests_that_keep_next_to_nothing_busy_want_a_replica():
+    rule = Replicas(least=0, most=5)
+    assert [rule.wanted(busy, 1) for busy in (0.0, 1e-12, 1e300)] == [0, 1, 5]
+    assert replace(rule, target=1e-320).wanted(1.0, 1) == 5
 
 
 def test_a_replica_takes_what_its_service_says():

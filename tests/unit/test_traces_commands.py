@@ -160,6 +160,7 @@ def test_lists():
         (("convert", SAMPLES / "swf.swf", "--to", "absent/x.csv"), "cannot be written"),
         (("convert", SAMPLES / "swf.swf", "--to", "x.csv", "--scale-load", "0"), "must be positive"),
         (("convert", SAMPLES / "swf.swf", "--to", "x.csv", "--scale-load", "1/0"), "--scale-load must be a number"),
+        (("convert", SAMPLES / "swf.swf", "--to", "x.csv", "--scale-load", "1e-999999999"), "must be a number like"),
         (("convert", SAMPLES / "swf.swf", "--to", "x.csv", "--scale-load", "9" * 50), "at most 40 characters"),
         (("convert", SAMPLES / "swf.swf", "--to", "x.csv", "--scale-load", "1e-30"), "submit_ms: must be from 0"),
         (("convert", SAMPLES / "swf.swf", "--to", "x.csv", "--from-ms", "9", "--to-ms", "1"), "before it starts"),
