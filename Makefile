@@ -9,7 +9,7 @@ help:
 	@echo "make demo   set up, replay ten built-in weeks under four policies, write a report"
 	@echo "make test   set up, check style and types, pass all tests"
 	@echo "make bench  speed against the floor of bare SimPy"
-	@echo "make notebooks  open the notebooks"
+	@echo "make notebooks  set up, install JupyterLab, open the notebooks in the browser"
 	@echo "make bench-extender  what an answer to kube-scheduler costs"
 	@echo "make coverage  how often the intervals of a comparison are right"
 	@echo "make fuzz   long property tests"
@@ -53,8 +53,8 @@ chaos: $(READY)
 	REHEARSE_SWEEP_CELLS=200 $(BIN)/python -m pytest -s tests/unit/test_sweep_chaos.py -k killed
 
 notebooks: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'jupyterlab>=4'
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[notebooks]'
+	$(BIN)/jupyter lab --ServerApp.root_dir=notebooks $(LAB)
 
 lock: $(READY)
 	@(head -1 requirements.lock; $(BIN)/python -m pip freeze --exclude-editable; \

@@ -221,8 +221,9 @@ def _change(effect: Effect) -> tuple[float | None, float | None, float | None]:
     """The change and the ends of its interval, which is not known where there are too few blocks."""
     if effect.difference is not None:
         return effect.difference.value, effect.difference.low, effect.difference.high
-    known = effect.value is not None and effect.baseline is not None
-    return (effect.value - effect.baseline if known else None), None, None
+    if effect.value is None or effect.baseline is None:
+        return None, None, None
+    return effect.value - effect.baseline, None, None
 
 
 def members(jobs: pd.DataFrame, kind: str, name: str) -> pd.DataFrame:

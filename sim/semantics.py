@@ -30,6 +30,12 @@ THINKING: Final = {
 }
 
 
+SPEEDS: Final = {
+    True: "on: run times are taken as measured on the fastest card that the job names, else on its family's reference card",
+    False: "off: every card runs every job at the speed of the trace",
+}
+
+
 def run_semantics(policy: Semantics, rules: Rules, world: World) -> dict[str, str]:
     """Topic -> meaning, in the order in which a report lists them."""
     said = {
@@ -47,9 +53,7 @@ def run_semantics(policy: Semantics, rules: Rules, world: World) -> dict[str, st
         "after a preemption": _after_preemption(rules),
         "overrun": OVERRUN[rules.overrun],
         "true run times": _oracle(policy, rules),
-        "accelerator speeds": "on: run times are taken as measured on the reference card of the job's family"
-        if world.speed
-        else "off: every card runs every job at the speed of the trace",
+        "accelerator speeds": SPEEDS[bool(world.speed)],
         "locality": "on: a gang that spans servers, or wider, is slower"
         if world.locality
         else "off: where a gang runs does not change its run time",

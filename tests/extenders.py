@@ -153,7 +153,8 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         self.forget_connection()
-        with contextlib.suppress(RuntimeError):  # because: a test may have told it to stop, and its loop is closed then
+        # because: a test may have told it to stop, and its loop is closed then
+        with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.server.stop)
         self._thread.join(20)
         assert not self._thread.is_alive(), "the server has not ended"

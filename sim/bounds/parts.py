@@ -99,7 +99,7 @@ def least_run_ms(record: JobRecord, rules: Rules, ppm: int) -> int:
 def fastest_ppm(family: str | None, request: Request, topology: Topology, speed: SpeedModel) -> int:
     """The highest speed that a job may have anywhere it may run."""
     cards = {topology.accelerator_of[node] for node in bitset.bits(request.eligible)} if request.devices else set()
-    return speed.fastest_ppm(family, {card for card in cards if card is not None})
+    return speed.fastest_ppm(family, {card for card in cards if card is not None}, request.accelerators)
 
 
 def _parts(

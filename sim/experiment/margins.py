@@ -74,7 +74,8 @@ def parse_limit(text: str, unit: Unit) -> float:
     """A value of a metric: `30m`, `70 %` of a share, `12`. Raises `ValueError`."""
     found, is_relative = _amount(text.strip(), unit, text)
     if is_relative and unit != "share":
-        raise ValueError(f"must be {_wanted(unit)}, such as {_limit_example(unit)}, got {text.strip()!r}")
+        wanted = _wanted(unit).removesuffix(" or a percentage")
+        raise ValueError(f"must be {wanted}, such as {_limit_example(unit)}, got {text.strip()!r}")
     return found
 
 

@@ -7,6 +7,7 @@ A job on many devices is a slice on each, so that what stands idle is seen; one 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -78,7 +79,9 @@ def write_perfetto(
 
 @contextmanager
 def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name when all of it is written."""
+    """A file that takes its name when all of it is written. Raises OSError with that name."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with made.open("wb") as plain:
@@ -88,6 +91,9 @@ def _whole_file(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield plain
         made.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
         made.unlink(missing_ok=True)
 

@@ -11,10 +11,13 @@ from sim.fleet.problems import FleetError, Problem
 from sim.run import InputError
 from sim.services.keys import ServiceKeys
 from sim.services.rates import RateFile, between, denser, read_rates
-from sim.services.replicas import replicas_of, wanted
+from sim.services.replicas import jobs_of, replicas_of, wanted
 from sim.services.service import Service, Steps
 from traces.job import JobRecord
 from traces.trace import Trace
+
+JOBS_MAX = 1_000_000
+"""Replicas of one service: each time for which one is wanted is a job."""
 
 PROBLEMS_MAX = 20
 """Jobs of the trace that are told for one service."""
@@ -39,8 +42,7 @@ def services_of(keys: Sequence[ServiceKeys], trace: Trace) -> tuple[Service, ...
             except ValueError as error:
                 problems.append(Problem(f"{place}.rate", f"{each.rate.file or ''} {error}".strip()))
             else:
-                if not wanted(found[-1]).value.any():
-                    problems.append(Problem(place, "wants no replica at any time: no requests come and least is 0"))
+                problems += (problem.under(place) for problem in _counts(found[-1]))
         problems += (problem.under(place) for problem in _collisions(each.name, trace.own))
     if problems:
         raise InputError(str(FleetError(problems, source=trace.path)))
@@ -91,6 +93,15 @@ def _lasts(records: Sequence[JobRecord]) -> tuple[int, int]:
     """First and last submission."""
     submits = [job.submit_ms for job in records]
     return min(submits, default=0), max(submits, default=0)
+
+
+def _counts(service: Service) -> Iterator[Problem]:
+    """No replica at all, or more than can be replayed."""
+    jobs = jobs_of(wanted(service))
+    if not jobs:
+        yield Problem("", "wants no replica at any time: no requests come and least is 0")
+    elif jobs > JOBS_MAX:
+        yield Problem("", f"brings {jobs} jobs, one for each time that a replica is wanted again; at most {JOBS_MAX}")
 
 
 def _collisions(name: str, trace: Trace) -> Iterator[Problem]:

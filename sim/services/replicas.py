@@ -36,6 +36,11 @@ def replicas_of(service: Service) -> list[JobRecord]:
     ]
 
 
+def jobs_of(counts: Steps) -> int:
+    """How many jobs the replicas of such a `wanted` are."""
+    return int(np.maximum(np.diff(counts.value, prepend=0.0), 0).sum())
+
+
 def _intervals(service: Service) -> Iterator[Sequence[tuple[int, int]]]:
     """For k = 1, 2, ...: the times from when to when at least k are wanted, as long as there are any."""
     steps = wanted(service)

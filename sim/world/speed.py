@@ -15,6 +15,9 @@ from policies.bitset import bits
 from policies.topology import Topology
 
 PPM = 1_000_000
+
+RESOURCE = "/"
+"""Stands in the name of an extended resource (`nvidia.com/gpu`), and of no model: which card it was is not known."""
 """Full speed."""
 
 
@@ -50,6 +53,8 @@ class SpeedModel:
         self._card_ppm = card_ppm
         self._locality_ppm = locality_ppm
         self.changes = tuple(sorted(changes, key=lambda change: (change.at_ms, change.nodes, change.factor_ppm)))
+        self._recorded_ppm: dict[tuple[str | None, tuple[str, ...]], int] = {}
+        """Family and named models -> the speed at which a run time was recorded."""
         self._server_ppm: dict[int, int] = {}
         """Servers that do not work at their full speed."""
 
@@ -63,7 +68,8 @@ class SpeedModel:
         speed = PPM
         if self._card_ppm is not None:
             cards = {self._topology.accelerator_of[share.node] for share in placement if share.device_mask}
-            speed = min((self._card_ppm(job.family, card) for card in cards if card is not None), default=PPM)
+            named = job.request.accelerators
+            speed = min((self._of_card(job.family, card, named) for card in cards if card is not None), default=PPM)
         if self._locality_ppm is not None:
             factors = self._locality_ppm(job.family)
             width = self._topology.span(share.node for share in placement) if len(placement) > 1 else 0
@@ -73,15 +79,32 @@ class SpeedModel:
             speed = speed * slowest // PPM
         return max(speed, 1)
 
-    def fastest_ppm(self, family: str | None, cards: Iterable[str]) -> int:
-        """The highest speed that a job of the family may ever have on any of these cards; no card is none that matters."""
+    def fastest_ppm(self, family: str | None, cards: Iterable[str], named: tuple[str, ...] = ()) -> int:
+        """The highest speed that a job of the family may ever have on any of these cards; no card is none that matters.
+
+        `named` are the models that the job allows, as in its request.
+        """
         speed = PPM
         if self._card_ppm is not None:
-            speed = max((self._card_ppm(family, card) for card in cards), default=PPM)
+            speed = max((self._of_card(family, card, named) for card in cards), default=PPM)
         if self._locality_ppm is not None:
             speed = speed * max(self._locality_ppm(family)) // PPM
         fastest_server = max((change.factor_ppm for change in self.changes), default=PPM)
         return max(speed * max(fastest_server, PPM) // PPM, 1)
+
+    def _of_card(self, family: str | None, card: str, named: tuple[str, ...]) -> int:
+        """Against the reference card of the family; of a job that names models, against the fastest of those.
+
+        A job that names models was recorded on one of them: on its only card it takes as long as it took.
+        """
+        assert self._card_ppm is not None
+        speed = self._card_ppm(family, card)
+        if not named or any(RESOURCE in name for name in named):
+            return speed
+        key = (family, named)
+        if key not in self._recorded_ppm:
+            self._recorded_ppm[key] = max(self._card_ppm(family, name) for name in named)
+        return max(speed * PPM // self._recorded_ppm[key], 1)
 
     def apply(self, change: SpeedChange) -> None:
         """A change takes effect. For the engine."""

@@ -164,7 +164,7 @@ def test_which_way_is_worse():
         ("wait.p95", "must go on with one of no worse than"),
         ("wait.p95: no worse then +5 %", "did you mean 'no worse than'?"),
         ("wait.p95: no worse than 5", "must be a length of time or a percentage"),
-        ("wait.p95 <= 5 %", "such as 30m, got '5 %'"),
+        ("wait.p95 <= 5 %", "must be a length of time, such as 30m, got '5 %'"),
         ({"metric": "wait.p95"}, "must have one of allow (against the baseline), at_most and at_least"),
         ({"metric": "wait.p95", "allow": "+5 %", "at_most": "3m"}, "must have one of allow"),
         ({"metric": "wait.p95", "alow": "+5 %"}, "alow: unknown key; did you mean 'allow'?"),

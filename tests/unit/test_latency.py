@@ -135,7 +135,8 @@ def test_what_is_left_at_the_end_is_never_answered():
 
 
 @pytest.mark.parametrize(
-    ("over", "calm", "answered", "lasts_ms"), [(0.5, 0.05, 0.1, 202), (0.3, 0.0, 0.1, 656_313), (1.5, 0.0, 0.3, 1)]
+    ("over", "calm", "answered", "lasts_ms"),
+    [(0.5, 0.05, 0.1, 202), (3 * 0.1, 0.0, 0.1, 656_313), (1.5, 0.0, 0.3, 1)],
 )
 def test_a_backlog_that_is_gone_exactly_at_the_end(over, calm, answered, lasts_ms):
     """What came too much is answered in the rest of the time, but for the rounding of floating point."""
@@ -147,8 +148,8 @@ def test_a_backlog_that_is_gone_exactly_at_the_end(over, calm, answered, lasts_m
 
 
 def test_what_comes_too_much_by_rounding_alone_is_no_backlog():
-    """0.1 + 0.2 is a little more than 0.3; without the rounding the line is as at saturation, and all are answered."""
-    found, exact = (queue([(0, come)], HOUR, [(0, 1)], 0.3) for come in (0.1 + 0.2, 0.3))
+    """3 x 1.1 is a little more than 3.3; without the rounding the line is as at saturation, and all are answered."""
+    found, exact = (queue([(0, come)], HOUR, [(0, 1)], 3.3) for come in (3 * 1.1, 3.3))
     assert found.unanswered == 0
     assert found.mean_ms() == pytest.approx(exact.mean_ms())
 

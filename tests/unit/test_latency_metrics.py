@@ -24,6 +24,7 @@ from sim.experiment.sampler import observe
 from sim.experiment.scenario import make_scenario
 from sim.gates.gate import parse_gate
 from sim.jobs_table import jobs_table
+from sim.metrics.latency import figure
 from sim.metrics.metric import Sample
 from sim.metrics.registry import BY_NAME, groups, measure, summary
 from sim.planning.levels import levels_of, spelled_out
@@ -214,6 +215,23 @@ def test_the_last_run_is_remembered_and_no_other():
     more = {**run.manifest, "inputs": {"services": [service(per_s=3.0).as_data()]}}
     assert answered(replace(run, manifest=more))["chat"].requests.total == 300
     assert answered(run)["chat"].requests.total == 200
+
+
+def test_figures_are_of_the_jobs_that_are_asked_about():
+    """Whatever was asked before: of another run, another service, or other jobs that count."""
+    jobs = [replica(1), replica(2), replica(1, name="code"), *(job(f"j{at}", at, 10) for at in (50_000, 90_000))]
+    one, two = (run_with(jobs, [service(), service("code", per_s)], devices=4) for per_s in (1.0, 3.0))
+    early, late = (np.array([*rows, 1, 1], dtype=bool) for rows in ((1, 1, 1), (0, 0, 0)))
+    samples = [
+        Sample(run, np.arange(5) == row, counted)
+        for run in (one, two)
+        for row in (0, 2)
+        for counted in (None, early, late)
+    ]
+    expected = [figure(BY_NAME["latency_p95_ms"].of_requests, requests_of(each)) for each in samples]
+    assert len({round(each, 6) for each in expected}) >= 3
+    for number in (0, 3, 0, 6, 9, 10, 11, 5, 3, 2, 1, 8, 0):
+        assert value("latency_p95_ms", samples[number]) == pytest.approx(expected[number])
 
 
 # -- runs without services ---------------------------------------------------------------------------------------------

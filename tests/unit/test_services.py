@@ -13,7 +13,7 @@ from sim.experiment.durations import parse_duration, parse_microseconds
 from sim.run import InputError
 from sim.services.expansion import in_less_time, more_requests, until_last, with_replicas
 from sim.services.rates import between, constant, daily, denser, read_rates
-from sim.services.replicas import replicas_of, wanted
+from sim.services.replicas import jobs_of, replicas_of, wanted
 from sim.services.service import Replicas, Service, Steps, service_from
 from traces.trace import Trace
 from traces.transform import scale_load
@@ -208,7 +208,7 @@ def services(draw):
 @given(services())
 def test_at_each_time_as_many_replicas_cover_it_as_are_wanted(made):
     found = replicas_of(made)
-    assert len({each.job_id for each in found}) == len(found)
+    assert len({each.job_id for each in found}) == len(found) == jobs_of(wanted(made))
     assert all(each.lifetime_ms == each.run_ms > 0 for each in found)
     for now in range(made.end_ms + 2):
         covering = sum(each.submit_ms <= now < each.submit_ms + each.lifetime_ms for each in found)

@@ -212,6 +212,9 @@ def test_what_cannot_be_prepared(desk):
     assert refused(CHAT, rules={"fill": True}) == "services: a static fill has no clock, so no requests come in it"
     idle = {**CHAT, "rate": 0, "replicas": {"least": 0, "most": 2}}
     assert "services[0]: wants no replica at any time" in refused(idle)
+    (desk / "often.csv").write_text("at_ms,requests_per_s\n" + "".join(f"{at},{at % 2 * 1e9}\n" for at in range(40)))
+    often = {**CHAT, "rate": {"file": "often.csv"}, "replicas": {"least": 0, "most": 100_000}}
+    assert "services[0]: brings 2000000 jobs, one for each time" in refused(often)
     (desk / "rate.csv").write_text("at_ms,requests_per_s\n0,x\n1,-1\n")
     (desk / "late.csv").write_text("at_ms,requests_per_s\n7,1\n")
     rates = ({"file": "rate.csv"}, {"file": "late.csv"}, {"file": "none.csv"})

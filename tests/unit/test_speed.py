@@ -39,6 +39,30 @@ def test_the_widest_level_that_the_gang_spans_counts(nodes, speed):
     assert model.speed_ppm(JOB, on(*nodes)) == speed
 
 
+def named(*models: str) -> JobView:
+    return JOB._replace(request=FLEET.request((PodGroup(2, 1),), accelerators=models))
+
+
+@pytest.mark.parametrize(
+    ("models", "on_a", "on_b"),
+    [
+        ((), 1000, 600),
+        (("b",), None, 1000),  # it was recorded there: it takes as long as it took
+        (("a", "b"), 1000, 600),
+        (("b", "c"), None, 480),  # it may have been recorded on c, which this fleet does not have
+        (("a", "b", "vendor.example/gpu"), 1000, 600),  # a resource says nothing of the card
+        (("b", "vendor.example/gpu"), None, 600),
+    ],
+)
+def test_a_card_is_compared_with_the_fastest_that_the_job_names(models, on_a, on_b):
+    model = SpeedModel(FLEET, card_ppm=lambda _, card: {**CARDS, "c": 1_250_000}[card])
+    for node, speed in ((0, on_a), (1, on_b)):
+        if speed is not None:
+            assert model.speed_ppm(named(*models), on(node)) == speed * 1000
+    allowed = [card for card, speed in (("a", on_a), ("b", on_b)) if speed is not None]
+    assert model.fastest_ppm("bert", allowed, models) == 1000 * max(each for each in (on_a, on_b) if each)
+
+
 def test_a_table_that_is_too_short_goes_on_with_its_last_factor():
     assert SpeedModel(FLEET, locality_ppm=lambda _: (PPM, 900_000)).speed_ppm(JOB, on(0, 3)) == 900_000
 

@@ -208,7 +208,10 @@ def test_the_command_writes_a_trace_and_refuses_another_fleet_and_a_fill(tmp_pat
     assert _status([*asked, "--from", "2"]) == 2
     assert "--from: must be a length of time" in capsys.readouterr().err
     assert _status([*asked[:-1], str(tmp_path / "gone" / "x.json")]) == 2
-    assert "No such file" in capsys.readouterr().err
+    assert f"{tmp_path / 'gone' / 'x.json'}: No such file" in capsys.readouterr().err
+    for folder in (str(tmp_path), "."):
+        assert _status([*asked[:-1], folder]) == 2
+        assert f"error: {folder}: Is a directory" in capsys.readouterr().err
     filled = make_run(tmp_path, ["a,0,1000,8,prod,0"], "--fill")
     assert _status(["export", str(filled), "--perfetto", str(path)]) == 2
     assert "no clock" in capsys.readouterr().err
