@@ -116,12 +116,13 @@ def _slice_count(run: Run, found: Stretches) -> int:
 
 
 def _lasts(at_ms: NDArray[np.int64], begin: int | None, end: int | None) -> NDArray[np.int64]:
-    """Rows of the last entry of each instant."""
+    """Rows of the last entry of each instant, and of the last one before `begin`: what holds there."""
     if not len(at_ms):
         return np.zeros(0, dtype=np.int64)
     last = np.append(np.diff(at_ms) > 0, True)
     if begin is not None:
-        last &= at_ms >= begin
+        holds = int(np.searchsorted(at_ms, begin, side="right")) - 1
+        last[: max(holds, 0)] = False
     if end is not None:
         last &= at_ms <= end
     return np.flatnonzero(last)
@@ -153,7 +154,7 @@ def _counters(run: Run, begin: int | None, end: int | None) -> Iterator[str]:
             running[job] = False
     used, waited = np.cumsum(used), np.cumsum(waited)
     lasts = _lasts(line.at_ms, begin, end)
-    times, columns = line.at_ms[lasts].tolist(), (used[lasts].tolist(), waited[lasts].tolist())
+    times, columns = np.maximum(line.at_ms[lasts], begin or 0).tolist(), (used[lasts].tolist(), waited[lasts].tolist())
     for at_ms, *amounts in zip(times, *columns, strict=True):
         for name, milli in zip(("devices in use", "devices waited for"), amounts, strict=True):
             yield (

@@ -173,7 +173,9 @@ def test_a_part_of_the_time_has_what_touches_it(tmp_path):
     write_perfetto(run, path, from_ms=250, to_ms=550)
     events = events_of(path)
     assert {e["name"] for e in events if e["ph"] == "X"} == {"j2", "j3", "j4", "j5"}
-    assert {e["ts"] for e in events if e["ph"] == "C"} == {1_300_000, 1_400_000, 1_500_000}
+    assert {e["ts"] for e in events if e["ph"] == "C"} == {1_250_000, 1_300_000, 1_400_000, 1_500_000}
+    held = [e["args"]["devices"] for e in events if e["ph"] == "C" and e["ts"] == 1_250_000]
+    assert held == [4, 0], "what holds where the part begins"
 
 
 def test_what_no_viewer_opens_is_refused(tmp_path, monkeypatch):
