@@ -154,7 +154,10 @@ def _counters(run: Run, begin: int | None, end: int | None) -> Iterator[str]:
             running[job] = False
     used, waited = np.cumsum(used), np.cumsum(waited)
     lasts = _lasts(line.at_ms, begin, end)
-    times, columns = np.maximum(line.at_ms[lasts], begin or 0).tolist(), (used[lasts].tolist(), waited[lasts].tolist())
+    times, columns = (
+        np.maximum(line.at_ms[lasts], begin or 0).tolist(),
+        (used[lasts].tolist(), waited[lasts].tolist()),
+    )
     for at_ms, *amounts in zip(times, *columns, strict=True):
         for name, milli in zip(("devices in use", "devices waited for"), amounts, strict=True):
             yield (

@@ -268,7 +268,9 @@ def test_speeds_above_one_scale_the_run_times():
     found = bounds_of([job("j", 0, 10, 1)], topology, speed=speed)
     assert found.sum_completion_ms == 4  # 10 / 3, and ends are whole milliseconds
     assert "up to 3)" in found.mean_completion.because
-    assert bounds_of([job("j", 0, 10, 1, accelerators=("a",))], topology, speed=speed).sum_completion_ms == 10, "recorded there"
+    assert bounds_of([job("j", 0, 10, 1, accelerators=("a",))], topology, speed=speed).sum_completion_ms == 10, (
+        "recorded there"
+    )
 
 
 def test_a_killed_job_runs_no_longer_than_its_limit():
