@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
-
-import numpy as np
 
 from sim.experiment.plan import replicated
 from sim.experiment.prepare import Prepared, with_services
@@ -14,12 +12,11 @@ from sim.fleet.model import Fleet
 from sim.planning.fleets import cost_of, without_one
 from sim.planning.growth import grown, grown_services
 from sim.planning.levels import Figures, levels_of
+from sim.planning.load import Full, full_pools, load_of
 from sim.planning.question import Question, fleet_of
 from sim.results import Run
 from sim.run import InputError, replay
 from sim.streams import Streams
-from sim.stretches import stretches
-from traces.job import DEVICE_MILLI
 
 
 class Look(NamedTuple):
@@ -38,6 +35,8 @@ class Look(NamedTuple):
     """The domain without which a level breaks; nothing where the whole fleet is not enough, and where it is."""
     load: float | None
     """Of the pools that are searched, or of the whole fleet: see `load_of`. None where the whole fleet was not tried."""
+    full: tuple[Full, ...] = ()
+    """Where a level breaks: the pools that are full and not searched, of the fleet that broke it."""
 
 
 class Looker:
@@ -73,7 +72,8 @@ class Looker:
             figures = self._levels.figures(run)
             if not self._levels.kept(figures):
                 self._broke = without
-                return Look(servers, fleet.devices, cost, False, figures, without, load)
+                full = full_pools(run, left, self._pools, self._prepared.rules.split)
+                return Look(servers, fleet.devices, cost, False, figures, without, load, full)
             seen.append(figures)
             load = load if without else load_of(run, left, self._pools)
         if self._question.spare is not None and len(seen) == 1:
@@ -117,22 +117,3 @@ def replay_on(prepared: Prepared, policy: str, fleet: Fleet) -> Run:
     if not run.complete:
         raise InputError(str(run.manifest["message"]))
     return with_services(run, prepared)
-
-
-def load_of(run: Run, fleet: Fleet, pools: Collection[str]) -> float | None:
-    """Device time that jobs held on the servers of these pools (of none: on all), over what those could give while jobs came.
-
-    Above 1 a backlog grows as long as jobs come. None where all came at once, and without devices.
-    """
-    inside = np.array([not pools or server.pool in pools for server in fleet.servers], dtype=np.bool_)
-    devices = sum(server.devices for server, counts in zip(fleet.servers, inside.tolist(), strict=True) if counts)
-    could = devices * DEVICE_MILLI * int(run.jobs.submit_ms.max() - run.jobs.submit_ms.min())
-    if not could:
-        return None
-    line = run.timeline
-    found = stretches(line, int(run.manifest["end_ms"]))
-    owner = np.repeat(np.arange(len(line.at_ms)), np.diff(line.share_start))
-    taken = np.bitwise_count(line.share_devices).astype(np.float64) * inside[line.share_node]
-    by_entry = np.bincount(owner, taken, minlength=len(line.at_ms))[found.entry]
-    milli = np.array([record.gpu_milli for record in run.records], dtype=np.float64)[found.job]
-    return float((by_entry * milli * (found.end_ms - found.start_ms)).sum() / could)

@@ -50,6 +50,12 @@ class MixAnswer(NamedTuple):
         """The cheapest; None if none within the ranges and the budget is enough."""
         return self.frontier[0] if self.frontier else None
 
+    @property
+    def dearest_failed(self) -> Look | None:
+        """What came of the dearest mix that broke a level, or lacked its spare. None if none did, or none was affordable."""
+        failed = [look for _, look in self.looks if not look.enough]
+        return max(failed, key=lambda look: (look.cost or 0.0, look.devices), default=None)
+
 
 def outer_combinations(question: Question) -> int:
     """What `progress` is told of for each policy."""

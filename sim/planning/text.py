@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median_low
 from typing import Final
 
@@ -11,6 +11,7 @@ from policies.api import Semantics
 from sim.console import table
 from sim.experiment.prepare import Prepared, policies_of
 from sim.gates.gate import Gate
+from sim.planning.load import FULL
 from sim.planning.looks import Look
 from sim.planning.mix import Mix, MixAnswer
 from sim.planning.plan import Answer, differences, rank_of
@@ -101,6 +102,7 @@ def _remarks(answer: Answer, question: Question) -> Iterator[str]:
     if answer.servers is None:
         assert below is not None, "the largest count was tried"
         yield f"{answer.policy}: even {below.servers[0]} are not enough: {_why(below, levels, question)}"
+        yield from full_lines(answer.policy, below, question)
     elif below is not None:
         yield f"{answer.policy}: with one server less, {_why(below, levels, question)}"
     elif question.least > 1:
@@ -128,6 +130,20 @@ def _why(look: Look, levels: Sequence[Gate], question: Question) -> str:
     return f"{'; '.join(broken) or 'nothing is left'}{where}"
 
 
+def full_lines(policy: str, look: Look, question: Question) -> Iterator[str]:
+    """The pools that are full whatever the searched ones have."""
+    searched = " or ".join(question.pools or ([question.pool] if question.pool else []))
+    where = f" without {look.without}" if look.without else ""
+    for each in look.full:
+        said = f"{policy}: pool {each.pool} is at {each.load:.0%} of what it can do{where}"
+        if each.only_elsewhere is None:
+            yield said
+        elif each.only_elsewhere > FULL:
+            yield f"{said}: more servers of {searched} cannot help the jobs that need it"
+        else:
+            yield f"{said}; jobs that cannot run on {searched} take {each.only_elsewhere:.0%}"
+
+
 def figure(gate: Gate, found: float) -> str:
     """The figure of a level with its unit."""
     if math.isnan(found):
@@ -151,7 +167,7 @@ def mix_lines(answers: Sequence[MixAnswer], question: Question) -> Iterator[str]
     yield f"servers of {ranges}, so that {_asked(question)}{within}:"
     for answer in answers:
         if answer.best is None:
-            yield f"{answer.policy}: no mix in these ranges{' and this budget' if within else ''} is enough"
+            yield from _no_mix(answer, question)
             continue
         yield f"{answer.policy}: the cheapest is {_mix(answer.best)}"
         rows = [["", *question.pools, "devices", "cost"]]
@@ -175,13 +191,30 @@ def mix_lines(answers: Sequence[MixAnswer], question: Question) -> Iterator[str]
     )
 
 
+def _no_mix(answer: MixAnswer, question: Question) -> Iterator[str]:
+    """That none is enough, and what the dearest that was tried lacks."""
+    said = f"{answer.policy}: no mix in these ranges{'' if question.budget is None else ' and this budget'} is enough"
+    failed = answer.dearest_failed
+    if failed is None:
+        yield said
+        return
+    counts = _counts(dict(zip(question.pools, failed.servers, strict=True)))
+    yield f"{said}: with {counts}, {_why(failed, question.gates, question)}"
+    yield from full_lines(answer.policy, failed, question)
+
+
+def _counts(servers: Mapping[str, int]) -> str:
+    return " + ".join(f"{count} of {pool}" for pool, count in servers.items())
+
+
 def _mix(mix: Mix) -> str:
-    counts = " + ".join(f"{count} of {pool}" for pool, count in mix.servers.items())
-    return f"{counts}, with {mix.devices} devices in the whole fleet at a cost of {mix.cost:g}"
+    return f"{_counts(mix.servers)}, with {mix.devices} devices in the whole fleet at a cost of {mix.cost:g}"
 
 
 def gang_line(policy: str, gang: Gang, within: str) -> str:
     """The largest gang that starts in time."""
+    if not gang.devices:
+        return f"{policy}: no gang started within {within} in 9 of 10 cases, not even one of a single device"
     return f"{policy}: the largest gang that starts within {within} in 9 of 10 cases has {gang.devices} devices"
 
 

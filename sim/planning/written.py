@@ -99,15 +99,18 @@ def _look_data(look: Look) -> dict[str, Any]:
         "without": look.without or None,
         "never_start": look.figures.never,
         "figures": finite(look.figures.values),
+        "full_pools": [each._asdict() for each in look.full],
     }
 
 
 def _mix_data(answer: MixAnswer) -> dict[str, Any]:
+    failed = answer.dearest_failed
     return {
         "policy": answer.policy,
         "best": None if answer.best is None else _mix(answer.best),
         "frontier": [_mix(each) for each in answer.frontier],
         "replays_of_mixes": len(answer.looks),
+        "dearest_failed": None if failed is None else _look_data(failed),
     }
 
 

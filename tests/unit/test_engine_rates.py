@@ -128,8 +128,10 @@ def test_the_card_and_the_width_of_the_gang_count_and_the_smallest_card_sets_the
         card_ppm=lambda _, card: {"a": FULL, "b": 750_000}[card],
         locality_ppm=lambda _: (FULL, 900_000, HALF),
     )
-    one = audited([job("a", 0, 300, accelerators=("b",))], topology, "fifo", speed=speed)
-    assert golden(one, topology).endswith("400 finish a")
+    one = audited([job("a", 0, 500), job("b", 0, 300)], topology, "fifo", speed=speed)
+    assert "400 finish b" in golden(one, topology)
+    named = audited([job("b", 0, 300, accelerators=("b",))], topology, "fifo", speed=speed)
+    assert golden(named, topology).endswith("300 finish b"), "it was recorded on b"
     both = audited([job("a", 0, 100, 2)], topology, "fifo", speed=speed)
     assert golden(both, topology).endswith("267 finish a")
 

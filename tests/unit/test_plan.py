@@ -17,13 +17,16 @@ from sim.experiment.shake import Shake
 from sim.fleet.load import LoadedFleet
 from sim.fleet.model import Fleet, Queue, Server
 from sim.planning.levels import levels_of, parse_levels
-from sim.planning.looks import Looker, load_of, replay_on
+from sim.planning.load import full_pools, load_of
+from sim.planning.looks import Looker, replay_on
 from sim.planning.mix import plan_mix
 from sim.planning.plan import Question, Search, _answer, differences, plan, rank_of
 from sim.planning.probes import largest_gang, worth_of_one_more
 from sim.planning.question import checked
 from sim.planning.search import Found
-from sim.planning.text import answer_lines, mix_lines, quota_lines
+from sim.planning.text import answer_lines, gang_line, mix_lines, quota_lines
+from sim.planning.written import Planned, as_data
+from sim.report.words import value
 from sim.run import InputError
 from traces.trace import Trace
 
@@ -384,6 +387,89 @@ def test_a_budget_ends_the_search_of_one_pool():
         checked(prepared, Question(**base, budget=15.0))
 
 
+# -- the pools that are full -----------------------------------------------------------------------------------------
+
+
+def one_pool_too_small():
+    """A job every 100 ms, of which every fifth needs y: 20 of 1100 ms on both devices of a server, until 9900 ms."""
+    records = [
+        job(f"j{i}", 100 * i, 1100, 2, accelerators=("y",)) if i % 5 == 0 else job(f"j{i}", 100 * i, 50, 8)
+        for i in range(100)
+    ]
+    servers = [Server(name=f"big{n}", pool="big", accelerator="x", devices=8) for n in range(2)]
+    servers.append(Server(name="small0", pool="small", accelerator="y", devices=2))
+    return prepared_of(records, Fleet(name="f", servers=tuple(servers)), "best-effort-fifo", speed="off")
+
+
+def test_the_pool_that_is_full_is_named_where_more_servers_of_another_are_not_enough():
+    prepared, load = one_pool_too_small(), 20 * 1100 / 9900
+    gates = parse_levels(["wait.p95 <= 100ms"])
+    base = Question(policies=("best-effort-fifo",), gates=gates, replications=1)
+    cannot = "pool small is at 222% of what it can do: more servers of big cannot help the jobs that need it"
+    one = checked(prepared, replace(base, pool="big", most=8))
+    answers = plan(prepared, one)
+    assert f"best-effort-fifo: {cannot}" in list(answer_lines(answers, one))
+    (full,) = as_data(prepared, [Planned(one, answers)], {})["plans"][0]["answers"][0]["one_less"]["full_pools"]
+    assert full == {"pool": "small", "load": pytest.approx(load), "only_elsewhere": pytest.approx(load)}
+    # nothing of the kind about the pool that is searched itself; without a pool all are named, and nothing is advised
+    small = checked(prepared, replace(base, pool="small", most=2))
+    below = plan(prepared, small)[0].below
+    assert (below.enough, below.full) == (False, ())
+    whole = checked(prepared, base)
+    lines = list(answer_lines(plan(prepared, whole), whole))
+    assert "best-effort-fifo: pool small is at 222% of what it can do" in lines
+
+
+def test_jobs_that_could_run_elsewhere_are_not_said_to_need_a_full_pool():
+    """On one server of each pool: what is held on y by jobs that ask for no model is no reason that x could not help."""
+    records = [job("need", 0, 100, 2, accelerators=("y",)), *(job(f"j{i}", i, 500, 2) for i in range(1, 101))]
+    servers = [Server(name=f"{pool}0", pool=pool, accelerator=pool, devices=2) for pool in "xy"]
+    prepared = prepared_of(records, Fleet(name="f", servers=tuple(servers)), "fifo", speed="off")
+    run = replay_on(prepared, "fifo", prepared.loaded.fleet)
+    (full,) = full_pools(run, prepared.loaded.fleet, ["x"], prepared.rules.split)
+    assert full.load == pytest.approx(load_of(run, prepared.loaded.fleet, ["y"]))
+    assert (full.pool, full.only_elsewhere) == ("y", 1.0), "100 ms of the 100 in which jobs came"
+    half = replace(prepared, trace=trace_of([replace(records[0], run_ms=50), *records[1:]]))
+    question = checked(
+        half, Question(policies=("fifo",), gates=parse_levels(["wait.p95 <= 1s"]), pool="x", replications=1)
+    )
+    text = "\n".join(answer_lines(plan(half, question), question))
+    assert "; jobs that cannot run on x take 50%" in text
+    assert "cannot help" not in text
+
+
+def test_where_no_mix_is_enough_the_level_that_fails_is_named_with_the_pool_that_is_full():
+    prepared = one_pool_too_small()
+    servers = (*prepared.loaded.fleet.servers, Server(name="more0", pool="more", accelerator="x", devices=8))
+    prepared = replace(
+        prepared, loaded=replace(prepared.loaded, fleet=replace(prepared.loaded.fleet, servers=servers))
+    )
+    question = Question(
+        policies=("best-effort-fifo",),
+        gates=parse_levels(["wait.mean <= 1h", "wait.p95 <= 100ms"]),
+        pools={"big": range(1, 3), "more": range(1, 4)},
+        prices={"*": 1.0},
+        replications=1,
+    )
+    question = checked(prepared, question)
+    (answer,) = plan_mix(prepared, question)
+    found = Looker(prepared, question, "best-effort-fifo", 0).look((2, 3)).figures.values
+    lines = list(mix_lines([answer], question))
+    start = "best-effort-fifo: no mix in these ranges is enough: with 2 of big + 3 of more, wait.p95 is "
+    (said,) = (line for line in lines if line.startswith(start))
+    assert said.removeprefix(start) == value(question.gates[1].selector.quantity.metric, found[1])
+    assert "more servers of big or more cannot help the jobs that need it" in lines[2]
+    data = as_data(prepared, [Planned(question, [answer])], {})["plans"][0]["answers"][0]["dearest_failed"]
+    assert (data["servers"], data["figures"]) == ([2, 3], list(found))
+    assert [each["pool"] for each in data["full_pools"]] == ["small"]
+    unaffordable = checked(prepared, replace(question, budget=1.0))
+    (answer,) = plan_mix(prepared, unaffordable)
+    assert answer.dearest_failed is None
+    assert "best-effort-fifo: no mix in these ranges and this budget is enough" in list(
+        mix_lines([answer], unaffordable)
+    )
+
+
 # -- the largest gang, one more server -------------------------------------------------------------------------------
 
 
@@ -396,6 +482,11 @@ def test_the_largest_gang_and_what_one_more_server_is_worth():
     assert gang.waits_ms == [0] * 10
     assert largest_gang(prepared, "best-effort-fifo", within_ms=10**9).devices == 16 * 8
     busy = prepared_of([*records, job("huge", 0, 1, 99)], "8x8", "fifo")
+    none = largest_gang(prepared_of([job("all", 0, 10**6, 8)], "1x8", "fifo"), "fifo", within_ms=1000)
+    assert (
+        gang_line("fifo", none, "1s")
+        == "fifo: no gang started within 1s in 9 of 10 cases, not even one of a single device"
+    )
     gates = parse_levels(["wait.mean <= 1s", "wait.p99 <= 1s"])
     (worth,) = worth_of_one_more(busy, "fifo", Question(policies=("fifo",), gates=gates, prices={"*": 2.0}))
     assert worth.after[0] < worth.before[0]
