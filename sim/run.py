@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+import click
+
 from policies import catalogue
 from policies.api import ExternalPolicyError, Policy, Semantics
 from policies.catalogue import Parts
@@ -224,7 +226,7 @@ def _imported(spec: str) -> Policy:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"--policy {spec}: cannot import {module_name!r}: {type(error).__name__}: {error}"
             f"{did_you_mean(module_name, catalogue.POLICIES)}"
@@ -234,10 +236,13 @@ def _imported(spec: str) -> Policy:
     except AttributeError:
         hint = did_you_mean(name, vars(module))
         raise InputError(f"--policy {spec}: {module_name} has no {name!r}{hint}") from None
+    # because: what is called here would read the command line of this run as its own, and come back to this place
+    if isinstance(found, click.Command) or getattr(found, "__module__", None) == "sim.cli":
+        raise InputError(f"--policy {spec}: is not a policy: it is a command")
     if isinstance(found, type) or not hasattr(found, "decide"):
         try:
             found = found()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # because: a program's main() ends with the latter
             raise InputError(f"--policy {spec}: {name}() failed: {type(error).__name__}: {error}") from error
     missing = [part for part in ("decide", "semantics") if not callable(getattr(found, part, None))]
     if missing:

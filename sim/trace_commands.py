@@ -84,7 +84,7 @@ def check(file: Path, format_name: str | None, as_json: bool, show_all: bool) ->
         _print_json(_check_data(found))
     else:
         click.echo(f"{found.path}: {found.format}: {_sum(found)}")
-        for note in found.notes:
+        for note in _notes(found):
             click.echo(f"  note: {note}")
         if found.unknown_columns:
             click.echo(f"  unknown columns, kept as extra: {', '.join(found.unknown_columns)}")
@@ -130,6 +130,7 @@ def describe_command(file: Path, format_name: str | None, as_json: bool, show_al
 @_refusing
 def convert(file: Path, out: Path, format_name: str | None, show_all: bool, as_json: bool, **options: Any) -> None:
     """Write the accepted jobs of FILE as a canonical trace; rejected rows are listed."""
+    _not_onto_itself("--to", file, out)
     found = _read(file, format_name)
     _show_rejections(found, show_all)
     if options["strict"] and found.rejections:
@@ -172,11 +173,22 @@ def generate(profile_name: str, out: Path, as_json: bool, **options: Any) -> Non
 @_refusing
 def anonymise(file: Path, out: Path, key: str, format_name: str | None, **shown: bool) -> None:
     """Write FILE as a canonical trace with hashed job ids, users and queues, without unknown columns."""
+    _not_onto_itself("--out", file, out)
     found = _read(file, format_name)
     _show_rejections(found, shown["show_all"])
     records = transform.anonymise(found.records, key)
     write_trace(records, out)
     _report_written(out, records, shown["as_json"], f"{found.path}: {_sum(found)}")
+
+
+def _not_onto_itself(option: str, file: Path, out: Path) -> None:
+    """Raises `TraceError` if both are one file, under whatever names: what is rejected or left out would be lost."""
+    try:
+        same = file.samefile(out)
+    except OSError:  # because: one of them is not there, or cannot be looked at, which reading or writing says
+        return
+    if same:
+        raise TraceError(f"{option} {out}: is the file that is read; give another name")
 
 
 def _read(file: Path, format_name: str | None) -> Trace:
@@ -255,7 +267,7 @@ def _check_data(found: Trace) -> dict[str, Any]:
         "rows": found.rows,
         "accepted": len(found.records),
         "rejected": len(found.rejections),
-        "notes": found.notes,
+        "notes": _notes(found),
         "unknown_columns": found.unknown_columns,
         "rejections": [
             {
@@ -266,6 +278,11 @@ def _check_data(found: Trace) -> dict[str, Any]:
             for rejection in found.rejections
         ],
     }
+
+
+def _notes(found: Trace) -> list[str]:
+    """What the reader assumed, and that there is nothing where there is nothing."""
+    return [*found.notes, *([] if found.rows else ["the file has no rows, and so no job to replay"])]
 
 
 def _report_written(out: Path, records: Sequence[JobRecord], as_json: bool, origin: str) -> None:

@@ -49,7 +49,7 @@ def baseline_at_ref(prepared: Sequence[Prepared], spec: str, ref: str) -> Given:
     """The policy `spec` as it was at `ref`, replayed on every trace and replication. Raises `InputError`."""
     try:
         source = source_of(spec)
-        commit = _git(source.repository, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").strip()
+        commit = commit_of(source.repository, ref)
         with tempfile.TemporaryDirectory(prefix="rehearse-ref-") as folder:
             place = Path(folder)
             with worktree(source.repository, commit, place / "tree") as tree:
@@ -84,6 +84,15 @@ def source_of(spec: str) -> Source:
         file, depth = Path(policies.__file__).resolve(), 1
     top = Path(_git(file.parent, "rev-parse", "--show-toplevel").strip()).resolve()
     return Source(top, file.parents[depth].relative_to(top))
+
+
+def commit_of(repository: Path, ref: str) -> str:
+    """The commit that a tag, a branch or the like names. Raises `InputError` where the repository has none."""
+    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    found = _git(repository, *asked, check=False).strip()
+    if not found:
+        raise InputError(f"the repository {repository} has no such tag, branch or commit")
+    return found
 
 
 @contextmanager

@@ -150,7 +150,7 @@ class _Question:
         turned = self.difference
         if turned is not None and what.worse < 0:
             turned = Interval(-turned.value, -turned.high, -turned.low)
-        found = decide(turned, self.excess, p=p_holm, blocks=self.worth, same=self.same)
+        found = decide(turned, self.excess, p=p_holm, blocks=self.worth, same=self.same, of=self.blocks)
         if self.why_not and not self.same:
             found = found._replace(said="undecided", why=self.why_not, blocks_needed=None)
         kind, name = _shown(where)

@@ -186,6 +186,8 @@ def _or_note(problems: list[str], work: Callable[[], _Result]) -> _Result | None
 
 def _read(path: str, format_name: str | None) -> Trace:
     trace = read_trace(Path(path), format_name)
+    if not trace.rows:
+        raise InputError(f"{path}: has no rows, and so no job to replay")
     if not trace.records:
         raise InputError(f"{path}: none of its {trace.rows} rows is a job: `rehearse trace check` says why")
     return trace

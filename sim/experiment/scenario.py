@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from sim.experiment.durations import parse_duration
 from sim.experiment.policy_spec import beside, spec_of
 from sim.experiment.scenario_keys import DURATION, Blocks, Gates, MetricItem, ShakeKeys, ShakeRule, gates_beside
-from sim.fleet.problems import FleetError, Problem, did_you_mean
+from sim.experiment.scenario_problems import problem_of
+from sim.fleet.problems import FleetError, Problem
 from sim.fleet.yaml_text import read_mapping
 from sim.rules import Decide, Overrun, Progress, Rules, Split, Thinking, Ties
 from sim.run import InputError
@@ -246,22 +247,14 @@ def read_yaml(path: Path, problems: list[Problem] | None = None) -> dict[str, An
 
 
 def _problem(error: Any) -> Problem:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    if error["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"rules": RuleKeys, "slow": SlowKeys, "shake": ShakeKeys}
-        inner = {name: list(model.model_fields) for name, model in models.items()}
-        known = inner.get(str(error["loc"][0]), []) if len(error["loc"]) > 1 else list(Scenario.model_fields)
-        if error["loc"][0] == "services":
-            known = known_keys(error["loc"][1:-1])
-        return Problem(place, f"unknown key{did_you_mean(str(error['loc'][-1]), known)}")
-    if error["type"] == "missing":
-        return Problem(place, "is required")
-    if error["type"] == "literal_error":
-        expected = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
-        hint = did_you_mean(str(error["input"]), expected.split(", "))
-        return Problem(place, f"must be one of {expected}, got {error['input']!r}{hint}")
-    if error["type"] == "value_error":
-        return Problem(place, str(error["msg"]).removeprefix("Value error, "))
-    message = str(error["msg"]).removeprefix("Input should be ")
-    told = "" if "got" in message else f", got {error['input']!r}"
-    return Problem(place, f"{message if message.startswith('must') else f'must be {message}'}{told}")
+    return problem_of(error, _keys_at(error["loc"][:-1]))
+
+
+def _keys_at(place: Sequence[str | int]) -> list[str]:
+    """The keys that there are at a place of a scenario."""
+    if not place:
+        return list(Scenario.model_fields)
+    if place[0] == "services":
+        return known_keys(place[1:])
+    models: dict[str | int, type[BaseModel]] = {"rules": RuleKeys, "slow": SlowKeys, "shake": ShakeKeys}
+    return list(models[place[0]].model_fields) if place[0] in models else []

@@ -110,7 +110,7 @@ def _margin(sampler: Sampler, gate: Gate, policy: str, baseline: str) -> GateRes
     margin, blocks = gate.margin, max(own.estimate.blocks, base.estimate.blocks)
     over = own.estimate.excess(base.estimate, relative=margin.relative, absolute=margin.absolute, worse=gate.worse)
     over = sampler.honest(over, gate.selector, (policy, baseline))
-    said = judge(over.value, interval(over), blocks=over.blocks, same=same)
+    said = judge(over.value, interval(over), blocks=over.blocks, same=same, of=blocks)
     return _result(gate, policy, said, over, value=own.estimate.value, baseline=base.estimate.value, blocks=blocks)
 
 
@@ -121,7 +121,7 @@ def _limit(sampler: Sampler, gate: Gate, policy: str) -> GateResult:
         return _result(gate, policy, Judged("undecided", own.why_not))
     over = sampler.honest(own.estimate.beyond(gate.limit, gate.worse), gate.selector, (policy,))
     none_at_all = what.per_job is not None and what.per_job.statistic == "sum" and own.estimate.value == 0
-    said = judge(over.value, interval(over), blocks=over.blocks, same=False)
+    said = judge(over.value, interval(over), blocks=over.blocks, same=False, of=own.estimate.blocks)
     if none_at_all and over.value <= 0:
         said = said._replace(outcome="pass", why="no job has any", blocks_needed=None)
     return _result(gate, policy, said, over, value=own.estimate.value, blocks=own.estimate.blocks)

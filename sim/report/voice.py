@@ -200,6 +200,8 @@ class Voice:
         """`+12 %`, `-0.3 %`, `x 7.2`: above a tripling the factor says more."""
         if ratio > 2:
             return self.say("figure.times", amount=f"{ratio + 1:,.1f}")
+        if -1 < ratio < -0.995:  # because: -100 % says that nothing is left
+            return self.say("figure.percent", amount=f"{max(ratio * 100, -99.9):.1f}")
         return self.say(
             "figure.percent", amount=f"{ratio * 100:+.0f}" if abs(ratio) >= 0.0995 else f"{ratio * 100:+.1f}"
         )

@@ -41,18 +41,25 @@ class Judged(NamedTuple):
 
 
 def decide(
-    difference: Interval | None, excess: Interval | None, *, p: float | None, blocks: int, same: bool
+    difference: Interval | None,
+    excess: Interval | None,
+    *,
+    p: float | None,
+    blocks: int,
+    same: bool,
+    of: int | None = None,
 ) -> Decision:
     """The word for a metric.
 
     `difference` to the baseline, positive where worse; `excess` beyond the margin; `p`, corrected for the family, that
-    there is no difference; `same` if every single job has the same value under both.
+    there is no difference; `same` if every single job has the same value under both; `of`, the blocks that are worth
+    `blocks` independent ones.
     """
     if same:
         return Decision("no worse", "every job has the same value under both")
     if blocks < BLOCKS_MIN:
         return Decision(
-            "undecided", too_few(blocks), max(BLOCKS_MIN, (difference and enough(difference, blocks)) or 0)
+            "undecided", too_few(blocks, of), max(BLOCKS_MIN, (difference and enough(difference, blocks)) or 0)
         )
     if difference is None or excess is None or p is None:
         return Decision("undecided", "too few jobs to measure it in every resample")
@@ -71,17 +78,18 @@ def decide(
     )
 
 
-def judge(value: float | None, excess: Interval | None, *, blocks: int, same: bool) -> Judged:
+def judge(value: float | None, excess: Interval | None, *, blocks: int, same: bool, of: int | None = None) -> Judged:
     """Pass if the one-sided 97.5 % bound is inside the margin, fail if the whole interval is outside.
 
-    `value` is what lies beyond the margin, `excess` the same with its interval; `same` if no job can make a difference.
+    `value` is what lies beyond the margin, `excess` the same with its interval; `same` if no job can make a difference;
+    `of` as for `decide`.
     """
     if value is None:
         return Judged("undecided", "there is nothing to measure")
     if same:
         return Judged("pass" if value <= 0 else "fail", "every job has the same value under both")
     if blocks < BLOCKS_MIN:
-        return Judged("undecided", too_few(blocks), max(BLOCKS_MIN, (excess and enough(excess, blocks)) or 0))
+        return Judged("undecided", too_few(blocks, of), max(BLOCKS_MIN, (excess and enough(excess, blocks)) or 0))
     if excess is None:
         return Judged("undecided", "too few jobs to measure it in every resample")
     if excess.high <= 0:
@@ -91,9 +99,12 @@ def judge(value: float | None, excess: Interval | None, *, blocks: int, same: bo
     return Judged("undecided", "the interval crosses the limit", enough(excess, blocks))
 
 
-def too_few(blocks: int) -> str:
-    """Why nothing is said."""
-    return f"too few independent blocks: {blocks}, and at least {BLOCKS_MIN} are needed"
+def too_few(blocks: int, of: int | None = None) -> str:
+    """Why nothing is said: there are too few blocks, or the `of` that there are depend on each other."""
+    said = f"too few independent blocks: {blocks}, and at least {BLOCKS_MIN} are needed"
+    if of is None or of <= blocks:
+        return said
+    return f"{said}; the {of} blocks hang together, as where one backlog lasts over several of them"
 
 
 def enough(found: Interval, blocks: int) -> int | None:

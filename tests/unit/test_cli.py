@@ -67,6 +67,10 @@ class Peeks(Never):
         return Semantics(order="-", blocking="-", placement="-", peeks=True)
 
 
+def endless():
+    return endless()
+
+
 instance = Never()
 not_a_policy = 3
 """
@@ -162,6 +166,10 @@ def test_a_policy_that_breaks_its_contract_leaves_what_happened(here, policy, sa
         ("stubs:Nevr", "did you mean 'Never'?"),
         ("stubs:not_a_policy", "is not callable"),
         ("stubz:Never", "cannot import 'stubz'"),
+        ("sim.cli:main", "is not a policy: it is a command"),
+        ("sim.scenario_commands:scenario", "is not a policy: it is a command"),
+        ("sys:exit", "exit() failed: SystemExit"),
+        ("stubs:endless", "endless() failed: RecursionError"),
         ("fifoo", "did you mean 'fifo'?"),
         ("fifo:plaice=spread", "did you mean 'place'?"),
         ("fifo:place=spred", "did you mean 'spread'?"),
@@ -195,12 +203,14 @@ def test_missing_estimates_are_said_loudly(here):
         ({"cluster": "1x"}, "1x: there is no such file"),
         ({"trace": "empty.csv"}, "empty.csv: "),
         ({"trace": "bad.csv"}, "none of its 1 rows is a job"),
+        ({"trace": "header.csv"}, "header.csv: has no rows, and so no job to replay"),
         ({"out": "stubs.py"}, "exists and is not a directory"),
         ({"out": "."}, "holds something else"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(here, given, said):
     (here / "empty.csv").write_text("")
+    (here / "header.csv").write_text(TRACE.splitlines()[0] + "\n")
     (here / "bad.csv").write_text(TRACE.splitlines()[0] + "\na,x,1,1,,\n")
     assert said in run(here, status=2, **given).stderr
 

@@ -238,3 +238,9 @@ def test_figures_in_words():
     assert difference(count, 5.0, 5.0) == "="
     assert difference(count, None, 5.0) == "-"
     assert (percent(0.034), percent(-0.5), percent(9.0)) == ("+3.4 %", "-50 %", "x 10.0")
+    assert (percent(-0.994), percent(-0.998), percent(-0.99999), percent(-1.0)) == (
+        "-99 %",
+        "-99.8 %",
+        "-99.9 %",
+        "-100 %",
+    )

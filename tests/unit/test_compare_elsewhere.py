@@ -158,8 +158,8 @@ def test_a_version_that_cannot_run_is_told_and_leaves_nothing(repository):
 @pytest.mark.parametrize(
     ("spec", "ref", "said"),
     [
-        ("mine.rule:policy", "v9", "--baseline-ref v9: fatal: Needed a single revision"),
-        ("mine.rule:policy", "--help", "Needed a single revision"),
+        ("mine.rule:policy", "v9", "--baseline-ref v9: the repository "),
+        ("mine.rule:policy", "--help", "has no such tag, branch or commit"),
         ("nothing_such.rule:policy", "v1", "cannot import 'nothing_such.rule'"),
         ("process:./mine", "v1", "is a program of its own"),
     ],

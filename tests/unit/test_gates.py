@@ -292,6 +292,15 @@ def test_few_blocks_decide_nothing_unless_nothing_differs():
     assert judge_gates(of_days(MIN, MIN, days=2), gate, ["b"], "a")[0].outcome == "pass"
 
 
+def test_days_of_one_backlog_are_said_to_hang_together():
+    growing = np.repeat(np.arange(1.0, 15.0), 5) * MIN
+    gates = [parse_gate("wait.mean: +1 %"), parse_gate("wait.mean <= 7m")]
+    for found in judge_gates(of_days(MIN, growing, days=14), gates, ["b"], "a"):
+        assert (found.outcome, found.blocks) == ("undecided", 14)
+        assert found.worth < 8
+        assert "; the 14 blocks hang together, as where one backlog lasts over several of them" in found.why
+
+
 def test_the_worst_outcome_counts():
     results = judge_gates(
         of_days(10 * MIN, 10.5 * MIN), [parse_gate("wait.mean: +10 %"), parse_gate("makespan: +1 %")], ["b"], "a"

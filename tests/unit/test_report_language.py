@@ -160,6 +160,13 @@ def test_every_meaning_of_the_house_is_said_in_chinese():
     ("said", "chinese"),
     [
         ("too few independent blocks: 5, and at least 8 are needed", "独立区块太少：只有 5 个，至少需要 8 个"),
+        (
+            (
+                "too few independent blocks: 0, and at least 8 are needed; the 14 blocks hang together, as where one backlog"
+                " lasts over several of them"
+            ),
+            "独立区块太少：只有 0 个，至少需要 8 个；这 14 个区块彼此关联，例如同一次积压跨越其中多个区块",
+        ),
         ("3 d of submissions", " 3 天的提交量"),
         ("one of 20 equal parts of a trace (3.9 d)", "一份负载记录 20 等分之一（3.9 天）"),
         (

@@ -11,13 +11,15 @@ from paired_days import days
 from sim.cli import main
 from sim.experiment.plan import Plan, plan_of
 from sim.experiment.prepare import prepare_all
-from sim.experiment.scenario import Scenario, make_scenario, read_scenario
+from sim.experiment.scenario import RuleKeys, Scenario, SlowKeys, make_scenario, read_scenario
+from sim.experiment.scenario_keys import ShakeKeys
 from sim.experiment.schema import gates_schema, scenario_schema
 from sim.experiment.shake import Shake
 from sim.gates.gate import KEYS
 from sim.results import as_json
 from sim.run import InputError
 from sim.scenario_options import scenario_of
+from sim.services.keys import RateKeys, ReplicaKeys, ServiceKeys
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 LEAST = {"trace": "t.csv", "cluster": "1x8"}
@@ -92,8 +94,15 @@ def test_every_problem_at_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"shake": "60 %"}, "shake.submit: must be less than or equal to 0.5"),
+        ({"shake": "60 %"}, "shake.submit: must be from 0 % to 50 %, got '60 %'"),
         ({"shake": "3"}, "must be a percentage such as 3 %, got '3'"),
+        ({"shake": 3}, "shake: must be a percentage such as 3 %, or {submit: ..., run: ...}, got 3"),
+        ({"shake": {1: "3 %"}}, "shake: must have text as keys, got 1"),
+        ({"rules": "random"}, "rules: must be rules by their names, such as {ties: random}, got 'random'"),
+        ({"slow": ["1h"]}, "slow[0]: must be a mapping such as {at: 1h, factor: 2}, got '1h'"),
+        ({"services": ["chat"]}, "services[0]: must be a mapping such as {name: chat, rate: ..., ...}, got 'chat'"),
+        ({"drain": [1]}, "drain: must be a length of time such as 5m, 90s or 1h30m, got [1]"),
+        ({"rules": {"cycle": True}}, "rules.cycle: must be a length of time such as 5m, 90s or 1h30m, got True"),
         ({"resamples": 10}, "resamples: must be greater than or equal to 200"),
         ({"gates": [{"metric": "wait.mean"}]}, "gates[0]: must have one of allow"),
         ({"traces": []}, ""),
@@ -106,6 +115,40 @@ def test_values_that_cannot_be(keys, said):
     with pytest.raises(InputError) as caught:
         make_scenario({**LEAST, **keys}, source="test")
     assert said in str(caught.value)
+
+
+WRONG = ({"a": 1}, {1: 2}, {}, [], [1], [None], [[]], 7, -1, 1.5, 10**30, float("nan"), "text", "", None, True)
+
+
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+@pytest.mark.parametrize(
+    ("outer", "model"),
+    [
+        ("", Scenario),
+        ("rules", RuleKeys),
+        ("slow", SlowKeys),
+        ("shake", ShakeKeys),
+        ("services", ServiceKeys),
+        ("rate", RateKeys),
+        ("replicas", ReplicaKeys),
+    ],
+)
+def test_whatever_stands_at_a_key_is_told_in_the_words_of_the_scenario(outer, model, value):
+    for key in model.model_fields:
+        keys = {key: value}
+        if outer in {"rate", "replicas"}:
+            keys = {"services": [{"name": "chat", outer: keys}]}
+        elif outer:
+            keys = {outer: [keys] if outer in {"slow", "services"} else keys}
+        try:
+            make_scenario({**LEAST, **keys}, source="test")
+        except InputError as error:
+            said = str(error)
+        else:
+            continue
+        assert "must" in said or "is required" in said or "unknown key" in said or "metric" in said or "trace" in said
+        foreign = ("instance", "dictionary", "Input", "Unable", "Keys", "parse", "Value error", "validat", "tuple")
+        assert not [word for word in foreign if word in said], said
 
 
 @pytest.mark.parametrize(("name", "schema"), [("scenario", scenario_schema), ("gates", gates_schema)])

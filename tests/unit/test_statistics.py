@@ -186,6 +186,12 @@ def test_the_word_for_a_metric(difference, excess, p, said):
     assert few.said == "undecided"
     assert (few.blocks_needed or 0) >= BLOCKS_MIN
     assert few.why == "too few independent blocks: 7, and at least 8 are needed"
+    assert decide(difference, excess, p=p, blocks=7, same=False, of=7).why == few.why
+    together = decide(difference, excess, p=p, blocks=3, same=False, of=14)
+    assert together.why == (
+        "too few independent blocks: 3, and at least 8 are needed; the 14 blocks hang together, as where one backlog"
+        " lasts over several of them"
+    )
     assert decide(difference, excess, p=p, blocks=1, same=True).said == "no worse"
 
 

@@ -43,6 +43,32 @@ def test_check_shows_the_first_problems_and_counts_the_rest():
     assert result.stderr.splitlines()[-1] == "... and 4 more rejected rows (--all lists them)"
 
 
+def test_check_says_that_there_is_nothing(tmp_path):
+    file = tmp_path / "header.csv"
+    file.write_text("job_id,submit_ms,run_ms,gpus\n")
+    assert "note: the file has no rows, and so no job to replay" in run("check", file).stdout
+    assert json.loads(run("check", file, "--json").stdout)["notes"] == [
+        "the file has no rows, and so no job to replay"
+    ]
+    assert "no rows" not in run("check", SAMPLES / "canonical.csv").stdout
+
+
+@pytest.mark.parametrize("args", [("convert", "--queue", "none", "--to"), ("anonymise", "--key", "k", "--out")])
+@pytest.mark.parametrize("other", ["in.csv", "folder/../in.csv", "symbolic.csv", "hard.csv"])
+def test_a_file_is_not_written_onto_itself(args, other, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_bytes((SAMPLES / "canonical.csv").read_bytes())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "symbolic.csv").symlink_to(file)
+    (tmp_path / "hard.csv").hardlink_to(file)
+    command, *options = args
+    done = run(command, file, *options, tmp_path / other)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"error: {options[-1]} {tmp_path / other}: is the file that is read; give another name\n"
+    assert file.read_bytes() == (SAMPLES / "canonical.csv").read_bytes()
+    assert (tmp_path / "symbolic.csv").is_symlink()
+
+
 def test_check_says_what_it_assumed_and_kept():
     assert "note: time 0 is the list's own" in run("check", SAMPLES / "openb.csv").stdout
     assert "unknown columns, kept as extra: ticket" in run("check", SAMPLES / "canonical.csv").stdout
