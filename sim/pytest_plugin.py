@@ -9,6 +9,7 @@ Every pytest run in an environment with Rehearse imports this module, so it impo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,11 +40,19 @@ class Comparing:
     def gates(self, gates: str | Path | Sequence[object]) -> list[GateResult]:
         """Judge gates: of a file beside the test, or given one by one as in such a file. Raises `InputError`."""
         from sim.experiment.compare import judged
+        from sim.experiment.measurable import measurable
         from sim.gates.judge import expanded
 
         asked = self._compared.asked
         given, subjects = _gates_of(gates, self._folder), asked.subjects
-        checked = expanded(given, subjects.names(), asked.others, "gates", having=subjects.names_having())
+        checked = expanded(
+            given,
+            subjects.names(),
+            asked.others,
+            "gates",
+            having=subjects.names_having(),
+            measurable=partial(measurable, subjects=subjects),
+        )
         return judged(asked, self._compared.sampler, checked)
 
     def assert_gates(self, gates: str | Path | Sequence[object], *, undecided: Undecided = "fail") -> None:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,6 +27,7 @@ from sim.experiment.comparison import (
 )
 from sim.experiment.comparison_file import write_comparison
 from sim.experiment.effects import with_movers
+from sim.experiment.measurable import measurable
 from sim.experiment.paired import Paired, checked_family, pair
 from sim.experiment.plan import Mask, Plan, Subjects, blocks_of, plan_of, subjects_of
 from sim.experiment.prepare import Prepared
@@ -147,7 +149,9 @@ def request(
     names, having = subjects.names(), subjects.names_having()
     others = [spec for spec in specs if given or spec != baseline]
     family = checked_family([asked_for(each) for each in scenario.metrics], names, "metrics", having=having)
-    checked = expanded(gates, names, others, "gates", having=having)
+    checked = expanded(
+        gates, names, others, "gates", having=having, measurable=partial(measurable, subjects=subjects)
+    )
     return Request(prepared, specs, given.name if given else baseline, given, plan, subjects, family, checked)
 
 

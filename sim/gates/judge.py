@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sim.experiment.quantities import NOTHING, Names, expand
+from sim.experiment.quantities import NOTHING, Names, Selector, expand
 from sim.experiment.sampler import Sampler
 from sim.fleet.problems import FleetError, Problem, did_you_mean
 from sim.gates.gate import Gate
@@ -59,13 +59,17 @@ def expanded(
     source: str,
     *,
     having: Mapping[str, Names] = NOTHING,
+    measurable: Callable[[Sequence[Selector]], Sequence[Selector]] = list,
 ) -> list[Gate]:
-    """One gate for each name where `*` stands, by `expand`. Raises `InputError` with all names that no job, or no policy, has."""
+    """One gate for each name where `*` stands, by `expand`, of those that are `measurable`.
+
+    Raises `InputError` with all names that no job, or no policy, has.
+    """
     found: list[Gate] = []
     problems: list[Problem] = []
     for gate in gates:
         try:
-            selectors = expand(gate.selector, names, having)
+            selectors = measurable(expand(gate.selector, names, having))
         except ValueError as error:
             problems.append(Problem(gate.text, str(error)))
             continue

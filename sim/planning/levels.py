@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.experiment.measurable import measurable
 from sim.experiment.plan import Plan, Subjects, subjects_of
 from sim.experiment.prepare import Prepared
-from sim.experiment.quantities import NOBODY, Quantity, Selector, Where, expand, labels, serving
+from sim.experiment.quantities import Quantity, Where, expand, serving
 from sim.gates.gate import Gate, parse_gate
 from sim.jobs_table import ABSENT
 from sim.metrics.latency import figure
@@ -122,7 +123,7 @@ def spelled_out(
     found, problems = [], []
     for gate in gates:
         try:
-            selectors = _measurable(expand(gate.selector, names, having), subjects)
+            selectors = measurable(expand(gate.selector, names, having), subjects)
         except ValueError as error:
             problems.append(f"level {gate.text!r}: {error}")
             continue
@@ -131,36 +132,6 @@ def spelled_out(
     if problems:
         raise InputError("\n".join(problems))
     return tuple(found)
-
-
-def _measurable(selectors: Sequence[Selector], subjects: Subjects) -> Sequence[Selector]:
-    """Without those that ask for requests that no service has, or for jobs with labels that none has together.
-
-    Raises `ValueError` where nothing is left.
-    """
-    if not selectors:
-        return selectors
-    what = selectors[0].quantity
-    if what.of_requests is None:
-        found, who = (
-            [each for each in selectors if _asked(each, subjects).any()],
-            NOBODY.get(what.about or "", "no job that counts"),
-        )
-    else:
-        found, who = [each for each in selectors if serving(each.where, subjects.services)], "no service"
-    if not found:
-        raise ValueError(f"{who} has {labels(selectors[0].where)}")
-    return found
-
-
-def _asked(selector: Selector, subjects: Subjects) -> Mask:
-    """Those of the jobs that count that a selector is about."""
-    about = selector.quantity.about
-    found = np.ones(len(subjects), dtype=np.bool_) if about not in subjects.having else subjects.having[about].copy()
-    for kind, name in selector.where:
-        label = subjects.labels[kind]
-        found &= label.codes == (label.names.index(name) if name in label.names else -1)
-    return found
 
 
 def _replicas(subjects: Subjects, prepared: Prepared, where: Where) -> Mask:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from builders import job
 
 from benchmarks.coverage import Drawn, sampler_of
 from sim.experiment.asked import asked_for
+from sim.experiment.compare import compare
 from sim.experiment.margins import Margin, parse_limit, parse_margin
 from sim.experiment.plan import Labels
+from sim.experiment.prepare import prepare
 from sim.experiment.quantities import expand, labels, parse_selector, quantities, quantity
+from sim.experiment.scenario import make_scenario
 from sim.gates.gate import parse_gate
 from sim.gates.gate_file import gates_of_items, read_gates
 from sim.gates.judge import expanded, judge_gates, overall
 from sim.run import InputError
+from traces.trace import Trace
 
 MIN = 60_000
 
@@ -338,3 +343,27 @@ def test_a_group_is_judged_alone():
     sampler.subjects.labels["queue"] = Labels(np.tile([0, 0, 0, 1, 1], 20), ["kept", "harmed"])
     gates = [parse_gate(f"wait.p95{{queue={name}}}: +5 %") for name in ("kept", "harmed")]
     assert [each.outcome for each in judge_gates(sampler, gates, ["b"], "a")] == ["pass", "fail"]
+
+
+def labelled(queue, user, count=3):
+    return [job(f"{queue}-{user}-{n}", n * 1000, 500, 1, queue=queue, user=user) for n in range(count)]
+
+
+def gates_on(tmp_path, *texts):
+    records = [*labelled("a", "ann"), *labelled("b", "bob"), *labelled("b", "ann")]
+    scenario = make_scenario({"trace": "made", "cluster": "1x8"}, source="test")
+    trace = Trace(path="made", format="canonical", sha256="0", rows=len(records), records=records, rejections=[])
+    policies = ["fifo", "best-effort-fifo"]
+    prepared = prepare(scenario, policies, trace=trace)
+    return compare(prepared, policies, "fifo", tmp_path / "out", gates=[*map(parse_gate, texts)]).comparison.gates
+
+
+def test_stars_name_only_pairs_that_a_job_has(tmp_path):
+    found = gates_on(tmp_path, "wait.mean{queue=*,user=*} <= 1h")
+    pairs = [("a", "ann"), ("b", "ann"), ("b", "bob")]
+    assert [each.gate for each in found] == [f"wait.mean{{queue={q},user={u}}} <= 1h" for q, u in pairs]
+
+
+def test_a_gate_about_labels_that_no_job_has_together_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no job that counts has \{queue=a,user=bob\}"):
+        gates_on(tmp_path, "wait.mean{queue=a,user=bob} <= 1h")
