@@ -219,7 +219,8 @@ def _estimates(records: Sequence[JobRecord], rules: Rules, policies: Mapping[str
         consequence = (
             "the true run time stands for each (--oracle)"
             if rules.oracle
-            else "the policy cannot order or plan these by time; --oracle lets the true run time stand for them"
+            else "ordered by time they keep the order of arrival, and where ends are not known little or nothing passes a"
+            " blocked head; --oracle lets the true run time stand for them"
         )
         yield Finding(
             severity="info" if rules.oracle else "warning",
