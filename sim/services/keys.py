@@ -229,8 +229,12 @@ def services_beside(value: object, folder: Path) -> object:
     return [_beside(each, folder) if isinstance(each, Mapping) else each for each in value]
 
 
-def _beside(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    data, rate = dict(given), given.get("rate")
+def rate_beside(rate: object, folder: Path) -> object:
+    """A rate with its file, if it has one, relative to the folder."""
     if isinstance(rate, Mapping) and isinstance(rate.get("file"), str):
-        data["rate"] = {**rate, "file": str(folder / rate["file"])}
-    return data
+        return {**rate, "file": str(folder / rate["file"])}
+    return rate
+
+
+def _beside(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    return {**given, "rate": rate_beside(given["rate"], folder)} if "rate" in given else dict(given)

@@ -5,11 +5,12 @@
     grid: {policy: [fifo, easy], seed: [0, 1, 2], rules.restart: [0, 5m]}
     list: [{policy: sjf-oracle, oracle: true}]                          # besides the grid, or instead
 
-A key with a dot reaches inside. Every cell is checked before the first one runs.
+A key with a dot reaches inside: `rules.restart`, `services.0.replicas`. Every cell is checked before the first one runs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +21,7 @@ from typing import Any, Final
 from sim.experiment.scenario import Scenario, make_scenario, read_yaml, relative_to
 from sim.fleet.problems import did_you_mean
 from sim.run import InputError
+from sim.services.keys import rate_beside
 from sim.sweep.identity import Digests, cell_key
 
 VERSION: Final = 1
@@ -27,6 +29,9 @@ KEYS: Final = ("rehearse_sweep", "base", "grid", "list")
 CELLS_MAX: Final = 100_000
 PROBLEMS_MAX: Final = 20
 """Cells that are told of: one wrong key in the base is wrong in all."""
+
+_RATE: Final = re.compile(r"services\.\d+\.rate", re.ASCII)
+_RATE_FILE: Final = re.compile(r"services\.\d+\.rate\.file", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,11 @@ def _cells(base: Mapping[str, Any], varied: list[dict[str, Any]], path: Path) ->
     first_with: dict[str, int] = {}
     for number, own in enumerate(varied):
         place = f"{path}: cell {number} ({_words(own)})"
-        merged = _merged(base, relative_to(own, folder))
+        try:
+            merged = _merged(base, _beside(own, folder))
+        except InputError as error:
+            problems.append(f"{place}: {error}")
+            continue
         try:
             scenario = make_scenario(merged, source=place)
         except InputError as error:
@@ -137,17 +146,35 @@ def _list(value: object, problems: list[str]) -> list[dict[str, Any]]:
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with a cell's own values; a key with dots reaches inside."""
-    merged = dict(base)
+    """The base with a cell's own values; a key with dots reaches inside. Raises `InputError` for a place that no list has."""
+    merged: dict[str, Any] = dict(base)
     for key, value in own.items():
-        *outer, last = key.split(".")
-        place = merged
-        for part in outer:
-            inner = place.get(part)
-            place[part] = dict(inner) if isinstance(inner, dict) else {}
-            place = place[part]
-        place[last] = value
+        merged = _with(merged, key.split("."), value, key)
     return merged
+
+
+def _with(inside: Any, parts: list[str], value: Any, key: str) -> Any:
+    """A copy of what is inside, with another value at one place."""
+    first, *rest = parts
+    if isinstance(inside, list):
+        if not (first.isascii() and first.isdigit() and int(first) < len(inside)):
+            raise InputError(f"{key}: {first!r} is no place in a list of {len(inside)}: they count from 0")
+        place = int(first)
+        changed = _with(inside[place], rest, value, key) if rest else value
+        return [*inside[:place], changed, *inside[place + 1 :]]
+    known = inside if isinstance(inside, dict) else {}
+    return {**known, first: _with(known.get(first), rest, value, key) if rest else value}
+
+
+def _beside(own: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A cell's own values with their paths made relative to the folder of the sweep, also those inside of services."""
+    found = relative_to(own, folder)
+    for key, value in found.items():
+        if _RATE.fullmatch(key):
+            found[key] = rate_beside(value, folder)
+        elif _RATE_FILE.fullmatch(key) and isinstance(value, str):
+            found[key] = str(folder / value)
+    return found
 
 
 def _words(own: Mapping[str, Any]) -> str:

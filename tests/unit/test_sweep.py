@@ -13,6 +13,7 @@ from sweeps import TRACE, here, write
 
 from sim.cli import _status
 from sim.results import RunDirectoryError, read_run
+from sim.run import InputError
 from sim.sweep import cells as cells_module
 from sim.sweep.cells import CELLS, RUNS, Done, run_cell
 from sim.sweep.gather import gather
@@ -30,6 +31,22 @@ def test_a_grid_is_a_product_and_dots_reach_inside(tmp_path):
     assert cells[0].varied == {"policy": "fifo", "rules.restart": 0, "seed": 1}
     assert [cell.scenario.rules.restart for cell in cells[:4]] == [0, 0, 0, 5000]
     assert len({cell.key for cell in cells}) == 12
+
+
+SERVICE = "name: chat, rate: 2, service_time: 1s, replicas: 2"
+
+
+def test_dots_reach_into_lists(tmp_path):
+    base = f", services: [{{{SERVICE}}}, {{{SERVICE.replace('chat', 'code')}}}]"
+    (tmp_path / "r.csv").write_text("at_ms,requests_per_s\n0,3\n")
+    grid = "{policy: [fifo], services.1.replicas: [3, {least: 1, most: 4}], services.0.rate: [5, {file: r.csv}]}"
+    cells = read_sweep(write(tmp_path, grid, base=base))
+    data = [cell.data["services"] for cell in cells]
+    assert [each[1]["replicas"] for each in data] == [3, 3, *[{"least": 1, "most": 4}] * 2]
+    assert [each[0]["rate"] for each in data] == [5, {"file": str(tmp_path / "r.csv")}] * 2
+    assert all((each[0]["replicas"], each[1]["rate"]) == (2, 2) for each in data)
+    with pytest.raises(InputError, match=r"cell 0 .*services\.2\.slots: '2' is no place in a list of 2"):
+        read_sweep(write(tmp_path, "{policy: [fifo], services.2.slots: [1]}", base=base))
 
 
 def keys(path):
