@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 from traces.job import JobRecord
 from traces.schema import COLUMNS, SCHEMA_KEY, SCHEMA_VERSION, TEXT_COLUMNS
 from traces.trace import TraceError
+from traces.whole_file import whole_file
 
 _UNSAFE_IN_CSV = ("\n", "\r", "\0")
 _PARQUET_ROWS = 65_536
@@ -137,14 +137,9 @@ def _batches(records: Sequence[JobRecord]) -> Iterator[Sequence[JobRecord]]:
 
 def _atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write beside the place and rename, so that no reader ever sees half a trace."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with temporary.open("wb") as stream:
-                write(stream)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as made, made.open("wb") as stream:
+            write(stream)
     except (OSError, UnicodeEncodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TraceError(f"{path}: cannot be written: {reason}") from error

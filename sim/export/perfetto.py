@@ -26,6 +26,7 @@ from sim.results import Run
 from sim.stretches import STILL_RUNS, Stretches, stretches
 from sim.timeline import ENDS, Happened
 from traces.job import DEVICE_MILLI
+from traces.whole_file import whole_file
 
 COUNTERS: Final = 1
 """The process that holds the counters; servers follow it."""
@@ -68,7 +69,7 @@ def write_perfetto(
         )
     names = list(servers) or (run.servers.name if run.servers is not None else [])
     count = 0
-    with _whole_file(path) as file:
+    with _opened(path) as file:
         file.write(b'{"displayTimeUnit":"ms","traceEvents":[')
         for event in chain(_head(run), _counters(run, begin, end), _slices(run, found, names)):
             file.write((",\n" if count else "\n").encode() + event.encode())
@@ -78,24 +79,20 @@ def write_perfetto(
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name when all of it is written. Raises OSError with that name."""
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file, packed if its name ends in `.gz`. Raises OSError with that name."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with made.open("wb") as plain:
+        with whole_file(path) as made, made.open("wb") as plain:
             if path.suffix == ".gz":
                 with gzip.GzipFile("", "wb", compresslevel=5, fileobj=plain, mtime=0) as packed:
                     yield packed  # type: ignore[misc]  # because: its type says less than it can
             else:
                 yield plain
-        made.replace(path)
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
-    finally:
-        made.unlink(missing_ok=True)
 
 
 def _within(found: Stretches, begin: int | None, end: int | None) -> Stretches:

@@ -8,8 +8,6 @@ killed leaves nothing half done.
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from sim.results import Run, RunDirectoryError, write_run
 from sim.run import InputError
 from sim.sweep.identity import Digests, cell_key
 from traces.trace import Trace, TraceError
+from traces.whole_file import whole_file
 
 CELLS: Final = "cells"
 RUNS: Final = "runs"
@@ -162,11 +161,5 @@ def _rows(job: Job, run: Run, replication: int, counted: NDArray[np.bool_]) -> A
 
 def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    try:
+    with whole_file(path) as made:
         pq.write_table(table, made)
-        with made.open("rb") as file:
-            os.fsync(file.fileno())  # because: the name must not be there before the content is
-        made.replace(path)
-    finally:
-        made.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from sim.sweep.cells import CELLS
 from sim.sweep.grid import Cell
+from traces.whole_file import whole_file
 
 RESULTS: Final = "results.parquet"
 
@@ -33,14 +33,8 @@ def gather(cells: Sequence[Cell], out: Path) -> None:
     if path.exists() and (pq.read_schema(path).metadata or {}).get(MARK) == mark:
         return
     varied = _varied(cells)
-    made = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_file(path) as made:
         _write(cells, varied, mark, out / CELLS, made)
-        with made.open("rb") as file:
-            os.fsync(file.fileno())  # because: the name must not be there before the content is
-        made.replace(path)
-    finally:
-        made.unlink(missing_ok=True)
 
 
 def _write(cells: Sequence[Cell], varied: dict[str, Any], mark: bytes, folder: Path, made: Path) -> None:

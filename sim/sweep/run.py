@@ -23,6 +23,7 @@ from sim.sweep.gather import RESULTS, gather
 from sim.sweep.grid import Cell
 from sim.sweep.lock import LOCK, only_one
 from sim.workers import worker_processes
+from traces.whole_file import whole_file
 
 __all__ = ["FAILED", "RESULTS", "Sweep", "dask", "processes", "run_sweep", "with_result"]
 
@@ -137,9 +138,8 @@ def _begin(cells: Sequence[Cell], out: Path) -> None:
         "rehearse_sweep_results": 1,
         "cells": [{"cell": each.number, "key": each.key, **each.varied} for each in cells],
     }
-    made = out / f".{SWEEP}.{os.getpid()}"
-    made.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
-    made.replace(out / SWEEP)
+    with whole_file(out / SWEEP) as made:
+        made.write_text(json.dumps(data, indent=1, default=str) + "\n", encoding="utf-8")
     _put_aside({f"{cell.key}.parquet" for cell in cells}, out)
 
 
