@@ -217,10 +217,15 @@ def policies_of(
 
 
 def replay_prepared(
-    prepared: Prepared, spec: str, *, progress: Progress | None = None, other_ties: int | None = None
+    prepared: Prepared,
+    spec: str,
+    *,
+    progress: Progress | None = None,
+    other_ties: int | None = None,
+    fragmentation: bool = True,
 ) -> Run:
-    """One replay. With `other_ties`, under that random order of ties and nothing else changed, and lean: without the
-    course of fragmentation.
+    """One replay. With `other_ties`, under that random order of ties and nothing else changed, and without the course of
+    fragmentation.
     """
     rules = prepared.rules
     if other_ties is not None:
@@ -238,7 +243,7 @@ def replay_prepared(
         world=prepared.world,
         typical_pods=prepared.typical_pods,
         scheduler_config=prepared.scheduler_config,
-        fragmentation=other_ties is None,
+        fragmentation=fragmentation and other_ties is None,
         progress=progress,
         more=more,
     )
@@ -246,12 +251,7 @@ def replay_prepared(
         run.manifest["inputs"]["typical_pods"] = prepared.typical_pods_data
     if prepared.scheduler_config is not None:
         run.manifest["inputs"]["scheduler_config"] = prepared.scheduler_config.as_data()
-    return with_services(run, prepared)
-
-
-def with_services(run: Run, prepared: Prepared) -> Run:
-    """The run, whose manifest now knows the services: their latency is computed from it."""
-    if prepared.services:
+    if prepared.services:  # because: their latency is computed from it
         run.manifest["inputs"]["services"] = prepared.services_data()
     return run
 

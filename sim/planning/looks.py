@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from sim.experiment.plan import replicated
-from sim.experiment.prepare import Prepared, with_services
+from sim.experiment.prepare import Prepared, replay_prepared
 from sim.fleet.load import LoadedFleet
 from sim.fleet.model import Fleet
 from sim.planning.fleets import cost_of, without_one
@@ -15,7 +16,7 @@ from sim.planning.levels import Figures, levels_of
 from sim.planning.load import Full, full_pools, load_of
 from sim.planning.question import Question, fleet_of
 from sim.results import Run
-from sim.run import InputError, replay
+from sim.run import InputError
 from sim.streams import Streams
 
 
@@ -104,16 +105,7 @@ def copy_of(prepared: Prepared, question: Question, number: int) -> Prepared:
 def replay_on(prepared: Prepared, policy: str, fleet: Fleet) -> Run:
     """One replay on another fleet. Raises `InputError` if the policy breaks its contract."""
     loaded = LoadedFleet(fleet=fleet, source=prepared.loaded.source, sha256=None)
-    run = replay(
-        prepared.trace,
-        loaded,
-        policy,
-        prepared.rules,
-        world=prepared.world,
-        typical_pods=prepared.typical_pods,
-        scheduler_config=prepared.scheduler_config,
-        fragmentation=False,
-    )
+    run = replay_prepared(replace(prepared, loaded=loaded), policy, fragmentation=False)
     if not run.complete:
         raise InputError(str(run.manifest["message"]))
-    return with_services(run, prepared)
+    return run
