@@ -240,11 +240,10 @@ class Engine:
         if self.rules.overrun != "extend" and limit is not None and done_ms > limit:
             job.end = Moment(self._overrun, job)
             self._at(limit, FINISH, job.end)
-        elif lifetime_ms is not None:
-            job.end = Moment(self._finish, job)  # because: it ends with its lifetime, not with its work
         else:
             job.end = Moment(self._finish, job)
-            self._at(done_ms, FINISH, job.end)
+            if lifetime_ms is None:  # because: else it ends with its lifetime, not with its work
+                self._at(done_ms, FINISH, job.end)
 
     # -- passes ----------------------------------------------------------------------------------------------
 

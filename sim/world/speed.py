@@ -15,10 +15,10 @@ from policies.bitset import bits
 from policies.topology import Topology
 
 PPM = 1_000_000
+"""Full speed."""
 
 RESOURCE = "/"
 """Stands in the name of an extended resource (`nvidia.com/gpu`), and of no model: which card it was is not known."""
-"""Full speed."""
 
 
 @dataclass(frozen=True, slots=True)
