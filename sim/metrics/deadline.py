@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.jobs_table import ABSENT, FINISHED, RUNNING, WAITING
-from sim.metrics.metric import Metric, PerJob, Sample, mean, quantile
+from sim.metrics.metric import Metric, PerJob, known, mean, quantile
 
 if TYPE_CHECKING:
     from sim.results import Run
@@ -35,8 +35,8 @@ def missed(run: Run) -> NDArray[np.float64]:
 def tardiness(run: Run) -> NDArray[np.float64]:
     """max(0, completion - deadline) of each job, NaN for those without a deadline and those that did not finish."""
     jobs = run.jobs
-    known = _measured(run) & (jobs.state == FINISHED)
-    return np.where(known, np.maximum(jobs.completion_ms - jobs.deadline_ms, 0), np.nan)
+    finished = _measured(run) & (jobs.state == FINISHED)
+    return np.where(finished, np.maximum(jobs.completion_ms - jobs.deadline_ms, 0), np.nan)
 
 
 def _measured(run: Run) -> NDArray[np.bool_]:
@@ -51,18 +51,13 @@ def _in_time(run: Run) -> NDArray[np.bool_]:
     return found
 
 
-def _known(values: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
-    of_sample = values[sample.rows]
-    return of_sample[~np.isnan(of_sample)]
-
-
 METRICS = (
     Metric(
         name="deadline_missed_share",
         title="deadlines missed",
         unit="share",
         better="lower",
-        of=lambda s: mean(_known(missed(s.run), s)),
+        of=lambda s: mean(known(missed(s.run), s)),
         per_job=PerJob("deadline_missed", missed, "mean", having="deadline_ms"),
     ),
     Metric(
@@ -70,7 +65,7 @@ METRICS = (
         title="tardiness, mean",
         unit="ms",
         better="lower",
-        of=lambda s: mean(_known(tardiness(s.run), s)),
+        of=lambda s: mean(known(tardiness(s.run), s)),
         per_job=PerJob("tardiness", tardiness, "mean", having="deadline_ms"),
     ),
     Metric(
@@ -78,7 +73,7 @@ METRICS = (
         title="tardiness, p95",
         unit="ms",
         better="lower",
-        of=lambda s: quantile(_known(tardiness(s.run), s), 0.95),
+        of=lambda s: quantile(known(tardiness(s.run), s), 0.95),
         per_job=PerJob("tardiness", tardiness, "quantile", 0.95, having="deadline_ms"),
     ),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.metrics.metric import Metric, OfRequests, PerJob, Sample
+from sim.metrics.metric import Metric, OfRequests, PerJob, Sample, known
 from sim.services.arrivals import together
 from sim.services.of_run import Answered, Requests, answered, late_by_replica, requests_of
 
@@ -39,9 +39,9 @@ def figure(what: OfRequests, requests: Sequence[Requests]) -> float:
 
 def _late_of(requests: Sequence[Requests]) -> tuple[float, float]:
     """Late requests and all, of the services that have an objective."""
-    known = [(each.arrivals, each.objective_ms) for each in requests if each.objective_ms is not None]
-    late = sum(float(arrivals.above(limit).sum()) for arrivals, limit in known)
-    return late, sum(arrivals.total for arrivals, _ in known)
+    parts = [(each.arrivals, each.objective_ms) for each in requests if each.objective_ms is not None]
+    late = sum(float(arrivals.above(limit).sum()) for arrivals, limit in parts)
+    return late, sum(arrivals.total for arrivals, _ in parts)
 
 
 def late_requests(run: Run) -> NDArray[np.float64]:
@@ -56,9 +56,8 @@ def late_requests(run: Run) -> NDArray[np.float64]:
 
 
 def _late(sample: Sample) -> float | None:
-    values = late_requests(sample.run)[sample.rows]
-    known = values[~np.isnan(values)]
-    return float(known.sum()) if len(known) else None
+    late = known(late_requests(sample.run), sample)
+    return float(late.sum()) if len(late) else None
 
 
 def _figure_of(what: OfRequests, sample: Sample) -> float:
@@ -66,12 +65,12 @@ def _figure_of(what: OfRequests, sample: Sample) -> float:
     services = answered(sample.run)
     if not (_REMEMBERED and _REMEMBERED[0][0] is services):
         _REMEMBERED[:] = [(services, {})]
-    known = _REMEMBERED[0][1]
+    figures = _REMEMBERED[0][1]
     names = tuple(name for name, each in services.items() if sample.rows[each.rows].any())
     key = (what, names, None if sample.counted is None else sample.counted.tobytes())
-    if key not in known:
-        known[key] = figure(what, requests_of(sample))
-    return known[key]
+    if key not in figures:
+        figures[key] = figure(what, requests_of(sample))
+    return figures[key]
 
 
 _REMEMBERED: Final[

@@ -101,6 +101,12 @@ def completed(run: Run) -> NDArray[np.bool_]:
     return run.jobs.ended & ~taken_away(run)
 
 
+def known(values: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
+    """The values of the sample's jobs, without NaN. `values` has one for each job of the run."""
+    of_sample = values[sample.rows]
+    return of_sample[~np.isnan(of_sample)]
+
+
 def where(known: NDArray[np.bool_], values: Integers) -> NDArray[np.float64]:
     """The values of known jobs, NaN for the others."""
     return np.where(known, values, np.nan)

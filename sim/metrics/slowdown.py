@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.metrics.metric import Metric, PerJob, Sample, completed, mean, quantile
+from sim.metrics.metric import Metric, PerJob, Sample, completed, known, mean, quantile
 
 if TYPE_CHECKING:
     from sim.results import Run
@@ -22,7 +22,7 @@ BOUND_MS = 10_000
 
 def slowdowns(sample: Sample) -> NDArray[np.float64]:
     """One for each job of the sample that has one."""
-    return of_all(sample.run)[sample.rows & completed(sample.run)]
+    return known(of_all(sample.run), sample)
 
 
 def of_all(run: Run) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ from sim.report.shown import Shown
 from sim.report.voice import Voice
 
 DEPLOYMENT: Final = "deployment"
-REJECTED_SHOWN: Final = 20
 
 
 def method(shown: Shown, voice: Voice) -> dict[str, Any]:

@@ -86,8 +86,3 @@ class LogWaits(NamedTuple):
             )
             for tick in inside
         ]
-
-
-def log_waits(waits_ms: NDArray[np.float64]) -> LogWaits:
-    """An axis for these waits."""
-    return LogWaits(max(float(waits_ms.max(initial=0)) * 1.05, 10_000))
