@@ -21,6 +21,20 @@ def job(job_id: str, submit_ms: int, run_ms: int, gpus: int = 1, **more) -> JobR
     return JobRecord(job_id=job_id, submit_ms=submit_ms, run_ms=run_ms, gpu_count=gpus, **more)
 
 
+def small_jobs(rng: np.random.Generator, count: int = 150) -> list[JobRecord]:
+    """Jobs of a few seconds in one minute, of 1 to 8 devices, in two queues."""
+    return [
+        job(
+            f"j{i}",
+            int(at),
+            int(rng.integers(1, 4000)),
+            int(rng.choice((1, 2, 4, 8))),
+            queue=str(rng.choice(("a", "b"))),
+        )
+        for i, at in enumerate(np.sort(rng.integers(0, 60_000, count)))
+    ]
+
+
 def servers(count: int, devices: int = 8, **more) -> Topology:
     return Topology([Node(name=f"n{i}", devices=devices, **more) for i in range(count)])
 

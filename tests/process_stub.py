@@ -75,6 +75,13 @@ def left() -> tuple[set[str], set[str]]:
     return pipes, set(CHILDREN.read_text().split()) if CHILDREN.exists() else set()
 
 
+PROCESSES = [
+    pytest.mark.skipif(os.name != "posix", reason="process policies need a POSIX system"),
+    pytest.mark.usefixtures("nothing_is_left_behind"),
+]
+"""The marks of a module whose tests start processes; it imports the fixture too."""
+
+
 @pytest.fixture
 def nothing_is_left_behind():
     pipes, children = left()

@@ -88,10 +88,6 @@ class Profile:
     percentage: int | None = None
     """`percentageOfNodesToScore` of this profile; None is that of the configuration."""
 
-    def filters_by(self, name: str) -> bool:
-        """Whether this plugin filters."""
-        return name in self.filters
-
     @property
     def preempts(self) -> bool:
         """Whether the default preemption acts."""

@@ -4,6 +4,8 @@
 are those of HAMi v2.10 (`charts/hami/templates/scheduler/device-configmap.yaml`, `docs/*-support.md`, and the function
 `GenerateResourceRequests` of each vendor in `pkg/device`). Where nothing is said of memory, all memory of a card is meant, hence
 the whole card.
+
+`traces.formats.k8s_amounts` has these rules for traces, which import no policies; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.api import Start
+from policies.bitset import from_members
 from policies.catalogue import PLACEMENTS, Parts, make_policy
 from policies.placement.fragmentation import TypicalPod
 from policies.serving.cluster import Cluster
@@ -119,7 +120,7 @@ def test_the_best_is_what_the_policy_takes(served, cluster, queue, by_names):
         assert list(scores.values()).count(scores[chosen]) == 1
 
         # the others too stand in the order in which the policy would take them
-        request, within, order = here.pending.get(start.job_id).request, here.set_of(kept), []
+        request, within, order = here.pending.get(start.job_id).request, from_members(here.numbers_of(kept)), []
         while within and (found := policy.placer.place(request, table.what_if(), within)) is not None:
             order.append(table.topology.nodes[found[0].node].name)
             within ^= 1 << found[0].node

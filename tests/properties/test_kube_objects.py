@@ -15,6 +15,7 @@ from policies.kube.objects import ObjectError
 from policies.kube.pods import read_pod, read_terms
 from policies.kube.quantity import INT64_MAX, milli_of
 from policies.kube.registry import devices_held
+from policies.kube.sharing import SHARING
 from sim.fleet.kinds import device_kinds
 from sim.fleet.kube_objects import Placed
 from sim.fleet.kubernetes import import_cluster
@@ -260,6 +261,14 @@ def test_any_pod_of_a_trace_is_told_with_its_problems(item):
 def test_the_resources_that_count_devices_are_those_of_the_catalogue():
     assert set(KINDS.resources) <= k8s_amounts.DEVICES
     assert k8s_amounts.DEVICES - set(KINDS.resources) == {"iluvatar.ai/MR-V50-vgpu", "huawei.com/Ascend910B4-1"}
+
+
+def test_the_rules_of_sharing_are_those_of_schedulers():
+    said_of_traces = k8s_amounts.Sharing._fields
+    rules = {name: tuple(getattr(rule, part) for part in said_of_traces) for name, rule in SHARING.items()}
+    assert {name: tuple(rule) for name, rule in k8s_amounts.SHARING.items()} == rules
+    in_bytes = {name for name, rule in SHARING.items() if rule.or_bytes}
+    assert in_bytes == {name for name, rule in k8s_amounts.SHARING.items() if rule.memory_mib == 1024}
 
 
 RESOURCES = sorted(

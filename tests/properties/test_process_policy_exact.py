@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import operator
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from builders import policy, replay
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from process_stub import nothing_is_left_behind
+from process_stub import PROCESSES, nothing_is_left_behind
 from properties.test_engine_properties import fleets, same, speeds, tried, workloads
 from pydantic import TypeAdapter
 
@@ -35,10 +34,7 @@ from sim.world.speed import SpeedModel
 
 __all__ = ["nothing_is_left_behind"]
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="process policies need a POSIX system"),
-    pytest.mark.usefixtures("nothing_is_left_behind"),
-]
+pytestmark = PROCESSES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -7,9 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from builders import job
+from builders import job, small_jobs
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import trace_of
 
 from sim.experiment.prepare import prepare
 from sim.experiment.scenario import make_scenario
@@ -28,11 +29,6 @@ from sim.planning.text import answer_lines, gang_line, mix_lines, quota_lines
 from sim.planning.written import Planned, as_data
 from sim.report.words import value
 from sim.run import InputError
-from traces.trace import Trace
-
-
-def trace_of(records):
-    return Trace(path="made", format="canonical", sha256="0" * 64, rows=len(records), records=records, rejections=[])
 
 
 def prepared_of(records, cluster, *policies, **more):
@@ -83,21 +79,8 @@ def test_the_rank_is_that_of_the_ninetieth_percentile(replications):
     assert Fraction(rank, replications) >= Fraction(9, 10) > Fraction(rank - 1, replications)
 
 
-def small(rng, jobs=150):
-    return [
-        job(
-            f"j{i}",
-            int(at),
-            int(rng.integers(1, 4000)),
-            int(rng.choice((1, 2, 4, 8))),
-            queue=str(rng.choice(("a", "b"))),
-        )
-        for i, at in enumerate(np.sort(rng.integers(0, 60_000, jobs)))
-    ]
-
-
 def test_replications_are_paired_and_the_answer_is_their_ninetieth_percentile():
-    prepared = prepared_of(small(np.random.default_rng(2)), "14x8", "fifo", "best-effort-fifo")
+    prepared = prepared_of(small_jobs(np.random.default_rng(2)), "14x8", "fifo", "best-effort-fifo")
     gates = parse_levels(["wait.p95{queue=a} <= 1s", "wait.mean <= 2s"])
     shake = Shake(submit=0.3, run=0.3)
     question = Question(policies=("fifo", "best-effort-fifo"), gates=gates, replications=10, shake=shake)
@@ -180,7 +163,7 @@ def test_a_spare_is_what_the_largest_loss_takes(spare, needed):
 
 
 def test_growth_needs_more():
-    prepared = prepared_of(small(np.random.default_rng(3)), "20x8", "fifo")
+    prepared = prepared_of(small_jobs(np.random.default_rng(3)), "20x8", "fifo")
     base = {"policies": ("fifo",), "gates": parse_levels(["wait.p95 <= 2s"]), "pool": "default", "replications": 1}
     plain, jobs, density = (
         plan(prepared, Question(**base, most=30, **more))[0].servers
@@ -286,7 +269,7 @@ def test_levels_report_every_problem():
 
 
 def test_levels_are_spelled_out_for_each_queue_and_an_unknown_one_is_refused():
-    prepared = prepared_of(small(np.random.default_rng(1), 30), "4x8", "fifo")
+    prepared = prepared_of(small_jobs(np.random.default_rng(1), 30), "4x8", "fifo")
     question = Question(policies=("fifo",), gates=parse_levels(["wait.p95{queue=*} <= 1s", "makespan <= 2h"]))
     assert [gate.text for gate in checked(prepared, question).gates] == [
         "wait.p95{queue=a} <= 1s",

@@ -6,23 +6,9 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from builders import job
+from builders import small_jobs
 
 from sim.cli import _status
-
-
-def small(rng, jobs=150):
-    return [
-        job(
-            f"j{i}",
-            int(at),
-            int(rng.integers(1, 4000)),
-            int(rng.choice((1, 2, 4, 8))),
-            queue=str(rng.choice(("a", "b"))),
-        )
-        for i, at in enumerate(np.sort(rng.integers(0, 60_000, jobs)))
-    ]
-
 
 TRACE = "job_id,submit_ms,run_ms,gpus,queue\n"
 
@@ -31,7 +17,7 @@ TRACE = "job_id,submit_ms,run_ms,gpus,queue\n"
 def files(tmp_path):
     rows = [
         f"{each.job_id},{each.submit_ms},{each.run_ms},{each.gpu_count},{each.queue}"
-        for each in small(np.random.default_rng(4))
+        for each in small_jobs(np.random.default_rng(4))
     ]
     (tmp_path / "t.csv").write_text(TRACE + "\n".join(rows) + "\n")
     return ["plan", "--trace", str(tmp_path / "t.csv"), "--cluster", "20x8"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from process_stub import nothing_is_left_behind, program
+from process_stub import PROCESSES, nothing_is_left_behind, program
 
 from sim.cli import main
 from sim.experiment.compare import folder_names, split_policies
@@ -19,10 +18,7 @@ from sim.run import InputError
 
 __all__ = ["nothing_is_left_behind"]
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="process policies need a POSIX system"),
-    pytest.mark.usefixtures("nothing_is_left_behind"),
-]
+pytestmark = PROCESSES
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "best_fit.py"
 MINE = f"process:{shlex.join([sys.executable, '-S', '-E', str(EXAMPLE)])}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import signal
 import sys
 import time
@@ -11,7 +10,7 @@ import time
 import pytest
 from audited import audited, refused
 from builders import golden, job, policy, servers
-from process_stub import TOPOLOGY, nothing_is_left_behind, program
+from process_stub import PROCESSES, TOPOLOGY, nothing_is_left_behind, program
 
 from policies.api import ExternalPolicyError, JobView, PodGroup
 from policies.conformance_cluster import Case, Cluster
@@ -22,10 +21,7 @@ from policies.topology import Node, Topology
 
 __all__ = ["nothing_is_left_behind"]
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="process policies need a POSIX system"),
-    pytest.mark.usefixtures("nothing_is_left_behind"),
-]
+pytestmark = PROCESSES
 
 # -- beginning and end -------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 from audited import audited, refused
 from builders import golden, job
-from process_stub import JOBS, TOPOLOGY, nothing_is_left_behind, program
+from process_stub import JOBS, PROCESSES, TOPOLOGY, nothing_is_left_behind, program
 
 from policies.serving import process_link
 from policies.serving.process import ProcessPolicy
@@ -17,10 +16,7 @@ from sim.timeline import Happened
 
 __all__ = ["nothing_is_left_behind"]
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="process policies need a POSIX system"),
-    pytest.mark.usefixtures("nothing_is_left_behind"),
-]
+pytestmark = PROCESSES
 
 
 AT_THE_PASS = {

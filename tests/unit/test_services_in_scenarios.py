@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import job
+from runs import trace_of
 
 from sim.bounds.of_fleet import bounds_of_prepared
 from sim.cli import main
@@ -31,7 +32,6 @@ from sim.run import InputError
 from sim.scenario_options import scenario_of
 from sim.services.keys import RateKeys, ReplicaKeys, ServiceKeys
 from sim.session import Session
-from traces.trace import Trace
 
 HOUR = 3_600_000
 DAY_AND_NIGHT = Path(__file__).resolve().parents[2] / "docs" / "examples" / "day-and-night.yaml"
@@ -78,13 +78,9 @@ services:
 """.replace("HOURS", ", ".join(["0.5"] * 23 + ["100 %"]))
 
 
-def trace_of(records):
-    return Trace(path="made", format="canonical", sha256="0" * 64, rows=len(records), records=records, rejections=[])
-
-
 def prepared_of(*services, records=JOBS, policies=("fifo",), cluster="2x8", **more):
     scenario = make_scenario({"trace": "made", "cluster": cluster, "services": list(services), **more}, source="test")
-    return prepare(scenario, list(policies), trace=trace_of(list(records)))
+    return prepare(scenario, list(policies), trace=replace(trace_of(records), path="made"))
 
 
 def refused(*services, **more):

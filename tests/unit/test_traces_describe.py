@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from runs import trace_of
 from unit.test_traces_formats import SAMPLES
 
 from sim.trace_commands import _lines
 from traces.describe import describe, quantile
 from traces.job import FieldProblem, JobRecord
 from traces.registry import read_trace
-from traces.trace import Rejection, Trace
-
-
-def trace_of(records, rejections=()) -> Trace:
-    return Trace("t.csv", "canonical", "0" * 64, len(records) + len(rejections), list(records), list(rejections))
+from traces.trace import Rejection
 
 
 def test_figures_by_hand():
