@@ -16,7 +16,7 @@ from sim.audit_entries import Entry, Held, Pods, allows, entries, pods_of
 from sim.engine import Outcome
 from sim.rules import Rules
 from sim.state import InvariantError
-from sim.timeline import Happened
+from sim.timeline import EXPIRED, Happened
 from traces.job import JobRecord
 
 FULL = 1_000_000
@@ -27,9 +27,6 @@ WHOLE = 1000
 
 DECIDED = (Happened.START, Happened.DROP)
 """These only a scheduling pass does."""
-
-EXPIRED = (Happened.EXPIRE, Happened.WITHDRAW)
-"""The end of a lifetime."""
 
 
 class AuditError(InvariantError):

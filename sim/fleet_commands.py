@@ -138,12 +138,12 @@ def _objects(files: tuple[str, ...]) -> list[Placed]:
 
 def _write(text: str, out: Path) -> None:
     """The whole file or nothing."""
-    part = out.with_name(f".{out.name}.part")
+    from traces.whole_file import whole_file
+
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
+        with whole_file(out) as made:
+            made.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         _refuse(f"--out {out}: cannot be written: {error.strerror or error}")
 
 

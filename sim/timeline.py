@@ -55,6 +55,9 @@ RELEASES = (Happened.FINISH, Happened.KILL, Happened.PREEMPT, Happened.EXPIRE)
 LEAVES = (Happened.START, Happened.REJECT, Happened.DROP, Happened.WITHDRAW)
 """With these a job waits no longer."""
 
+EXPIRED = (Happened.EXPIRE, Happened.WITHDRAW)
+"""With these a lifetime is over."""
+
 
 class Columns(NamedTuple):
     """The timeline as columns. Each entry's shares are rows `share_start[i] : share_start[i + 1]` of the share columns."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.timeline import Happened
+from sim.timeline import EXPIRED
 
 if TYPE_CHECKING:
     from sim.jobs_table import Integers
@@ -91,8 +91,7 @@ def taken_away(run: Run) -> NDArray[np.bool_]:
     """The jobs whose lifetime was over while they ran or waited: they end then under every policy, whatever they have done."""
     line = run.timeline
     found = np.zeros(len(run.jobs), dtype=np.bool_)
-    for happened in (Happened.EXPIRE, Happened.WITHDRAW):
-        found[line.job[line.happened == happened]] = True
+    found[line.job[np.isin(line.happened, EXPIRED)]] = True
     return found
 
 

@@ -18,7 +18,7 @@ from sim.services.arrivals import Arrivals
 from sim.services.latency import arrivals
 from sim.services.service import Service, Steps, service_from
 from sim.stretches import stretches
-from sim.timeline import Happened
+from sim.timeline import EXPIRED, Happened
 from sim.world.speed import PPM
 
 if TYPE_CHECKING:
@@ -197,6 +197,6 @@ def _wanted(run: Run, rows: Ints) -> tuple[Ints, Ints]:
     line = run.timeline
     begin = run.jobs.submit_ms[rows]
     until = run.jobs.submit_ms + run.jobs.work_ms
-    gone = np.isin(line.happened, (Happened.EXPIRE, Happened.WITHDRAW))
+    gone = np.isin(line.happened, EXPIRED)
     until[line.job[gone]] = line.at_ms[gone]
     return begin, np.maximum(until[rows], begin)
