@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ from sim.run import InputError, choose_policy, close_policy
 from sim.serve_journal import journal_of, journal_options
 
 if TYPE_CHECKING:
-    from policies.api import Policy, QueueView
+    from policies.api import Policy, QueueView, Semantics
     from policies.catalogue import Parts
     from policies.deployability import Deployability
     from policies.kube.devices import DeviceKinds
@@ -36,13 +35,14 @@ MODULES: Final = {"extender": "sim.serve_commands", "scheduler": "sim.serve_sche
 
 class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Those that this installation has."""
+        """In the order of `MODULES`."""
         del ctx
-        return [name for name, module in MODULES.items() if importlib.util.find_spec(module) is not None]
+        return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import it."""
-        if cmd_name not in self.list_commands(ctx):
+        del ctx
+        if cmd_name not in MODULES:
             return None
         command: click.Command = getattr(importlib.import_module(MODULES[cmd_name]), cmd_name)
         return command
@@ -83,9 +83,7 @@ def extender(policy: str, placement_only: bool, **flags: Any) -> None:
     options = with_extra(lambda: _options(flags))
     chosen, deployed = _servable(policy, flags["typical_pods"], flags["seed"], placement_only=placement_only)
     try:
-        queues = queues_of_cluster(flags["queues"])
-        if chosen.semantics().quota != "not kept" and not queues:
-            raise InputError(f"--policy {policy}: it keeps entitlements, and --queues says which there are")
+        queues = queues_for(policy, chosen.semantics(), flags["queues"])
         ended = _run(policy, chosen, deployed, options, queues, flags=flags)
     finally:
         close_policy(chosen)
@@ -104,9 +102,11 @@ def with_extra(load: Callable[[], Any]) -> Any:
         raise InputError(f"serve needs the extra: pip install 'rehearse[serve]' ({error.name} is missing)") from None
 
 
-def queues_of_cluster(given: str | None) -> dict[str, QueueView]:
-    """The queues of anything that `--cluster` takes."""
+def queues_for(spec: str, said: Semantics, given: str | None) -> dict[str, QueueView]:
+    """The queues of anything that `--cluster` takes; a policy that keeps entitlements cannot do without."""
     if given is None:
+        if said.quota != "not kept":
+            raise InputError(f"--policy {spec}: it keeps entitlements, and --queues says which there are")
         return {}
     from sim.fleet.load import load_fleet
     from sim.fleet.table import queues_of

@@ -9,7 +9,7 @@ import click
 
 from sim.console import note
 from sim.run import InputError, choose_policy, close_policy
-from sim.serve_commands import parts_of, queues_of_cluster, with_extra
+from sim.serve_commands import parts_of, queues_for, with_extra
 from sim.serve_journal import journal_of, journal_options
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def scheduler(policy: str, **flags: Any) -> None:
         said = chosen.semantics()
         if said.peeks:
             raise InputError(f"--policy {policy}: it reads true run times, which no scheduler has")
-        queues = queues_of_cluster(flags["queues"])
-        if said.quota != "not kept" and not queues:
-            raise InputError(f"--policy {policy}: it keeps entitlements, and --queues says which there are")
+        queues = queues_for(policy, said, flags["queues"])
         ended = _run(policy, chosen, options, queues, flags)
     finally:
         close_policy(chosen)

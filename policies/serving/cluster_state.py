@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from policies.api import DeviceMask, JobView, NodeSet, QueueView, RunningJob, Share
+from policies.api import DeviceMask, JobView, QueueView, RunningJob, Share
 from policies.kube.devices import DeviceKinds
 from policies.kube.nodes import LEVELS
 from policies.kube.pods import Pod
@@ -124,7 +124,7 @@ class ClusterState:
 
     def known(self, uid: str) -> Pod | None:
         """The pod with this uid, or None."""
-        unit = self._units.get(self._unit_of.get(uid, ""))
+        unit = self.unit_of(uid)
         return None if unit is None else unit.pods.get(uid)
 
     def unit_of(self, uid: str) -> Unit | None:
@@ -133,7 +133,7 @@ class ClusterState:
 
     def hold_of(self, uid: str) -> Hold | None:
         """Where a pod is, or None."""
-        unit = self._units.get(self._unit_of.get(uid, ""))
+        unit = self.unit_of(uid)
         return None if unit is None else unit.holds.get(uid)
 
     def running_of(self, uid: str) -> RunningJob | None:
@@ -179,17 +179,6 @@ class ClusterState:
         self.settle()
         number_of = self._holdings.number.get
         return [number_of(name, -1) for name in names]
-
-    def set_of(self, names: Iterable[str]) -> NodeSet:
-        """The nodes with these names as a set; names that are not known are left out."""
-        self.settle()
-        number = self._holdings.number
-        found = 0
-        for name in names:
-            at = number.get(name)
-            if at is not None:
-                found |= 1 << at
-        return found
 
     def units(self) -> Iterator[Unit]:
         """Everything that waits or runs."""

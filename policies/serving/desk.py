@@ -7,15 +7,19 @@ in which it came. So a policy that thinks for long delays decisions and nothing 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from policies.api import Policy
 from policies.kube.objects import Json, mapping, text, whole
 from policies.serving.cluster import Cluster
 
 T = TypeVar("T")
+
+CLOSE_S: Final = 5.0
+"""For a policy that still thinks when everything else has ended."""
 
 
 class Recorder(Protocol):
@@ -86,6 +90,18 @@ class Desk:
     def close(self) -> None:
         """Wait for what is in work, and stop the thread. What has not begun is dropped."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+async def close_desk(desk: Desk, limit_s: float = CLOSE_S) -> bool:
+    """Close the desk; False if its policy still thinks after `limit_s`."""
+    ended = threading.Event()
+
+    def close() -> None:
+        desk.close()
+        ended.set()
+
+    threading.Thread(target=close, name="close the desk", daemon=True).start()
+    return await asyncio.to_thread(ended.wait, limit_s)
 
 
 def group_size(item: Json) -> int | None:

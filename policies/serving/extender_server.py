@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any, Final
 from policies.kube.objects import mapping
 from policies.serving.api import ApiClient
 from policies.serving.clock import Clock, SystemClock
-from policies.serving.desk import Desk
+from policies.serving.desk import CLOSE_S, Desk, close_desk
 from policies.serving.extender import PolicyExtender
 from policies.serving.extender_app import NO_USAGE, ExtenderApp
 from policies.serving.http import HttpServer, Limits, Tls, bind
@@ -24,10 +23,6 @@ from policies.serving.resources import LIVE_PODS, NODES
 from policies.serving.watch import Event, Watcher
 
 log = logging.getLogger(__name__)
-
-CLOSE_S: Final = 5.0
-"""For a policy that still thinks when everything else has ended."""
-CLOSE_STEP_S: Final = 0.01
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -134,17 +129,8 @@ def _warn(options: ExtenderOptions, *, watched: bool) -> None:
 
 async def _close(desk: Desk) -> bool:
     """Close the desk; False if its policy still thinks after `CLOSE_S`."""
-    ended = threading.Event()
-
-    def close() -> None:
-        desk.close()
-        ended.set()
-
-    threading.Thread(target=close, name="close the desk", daemon=True).start()
-    for _ in range(round(CLOSE_S / CLOSE_STEP_S)):
-        if ended.is_set():
-            return True
-        await asyncio.sleep(CLOSE_STEP_S)
+    if await close_desk(desk, CLOSE_S):
+        return True
     log.error("%s still thinks; it is left alone", desk.policy.name)
     return False
 

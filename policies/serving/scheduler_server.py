@@ -6,25 +6,21 @@ import asyncio
 import os
 import random
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from starlette.applications import Starlette
 
 from policies.serving.api import ApiClient
 from policies.serving.clock import Clock, SystemClock
-from policies.serving.desk import Desk
+from policies.serving.desk import Desk, close_desk
 from policies.serving.health import Health
 from policies.serving.http import HttpServer, Limits, bind
 from policies.serving.leader import Alone, Leader, Leadership, LeaseTerms
 from policies.serving.metrics import Metrics
 from policies.serving.scheduler import Scheduler, SchedulerOptions
-
-CLOSE_S: Final = 5.0
-"""For a policy that still thinks when everything else has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +117,3 @@ async def _end(scheduler: Scheduler, leader: Leader | None, work: list[asyncio.T
     await asyncio.gather(*leading, return_exceptions=True)
     if leader is not None:
         await leader.release()
-
-
-async def close_desk(desk: Desk, limit_s: float = CLOSE_S) -> bool:
-    """Close the desk; False if its policy still thinks after `limit_s`."""
-    ended = threading.Event()
-
-    def close() -> None:
-        desk.close()
-        ended.set()
-
-    threading.Thread(target=close, name="close the desk", daemon=True).start()
-    return await asyncio.to_thread(ended.wait, limit_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -117,7 +118,7 @@ class Compared:
         }
 
 
-def some(names: list[str], at_most: int = 4) -> str:
+def some(names: Sequence[str], at_most: int = 4) -> str:
     """Some of these names in words."""
     if not names:
         return "none"

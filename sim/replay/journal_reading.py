@@ -169,17 +169,12 @@ def _entry(line: int, value: Mapping[str, Any] | None) -> Entry | None:
     if value is None or type(value.get("at_ms")) is not int:
         return None
     at_ms = value["at_ms"]
-    for key in ("event", "decision", "snapshot"):
-        if isinstance(value.get(key), dict):
-            break
-    else:
-        return None
-    event, decision = value.get("event"), value.get("decision")
+    event, decision, snapshot = (value.get(key) for key in ("event", "decision", "snapshot"))
     if isinstance(event, dict):
-        return Entry(line, at_ms, event=event, is_snapshot=value.get("snapshot") is True)
+        return Entry(line, at_ms, event=event, is_snapshot=snapshot is True)
     if isinstance(decision, dict):
         return Entry(line, at_ms, decision=decision)
-    return Entry(line, at_ms, snapshot=value["snapshot"])
+    return Entry(line, at_ms, snapshot=snapshot) if isinstance(snapshot, dict) else None
 
 
 def places(problems: Sequence[Problem], at_most: int = 20) -> list[str]:

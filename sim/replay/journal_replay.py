@@ -13,10 +13,9 @@ from typing import Any, Final, Protocol
 from policies.api import Policy, QueueView
 from policies.kube.devices import DeviceKinds
 from policies.kube.objects import Json, items, mapping, text
-from policies.kube.pods import Pod
 from policies.serving.desk import Desk
 from policies.serving.journal_decisions import NodeIndex, Read
-from policies.serving.rules import held_back_by, keeps_pod_rules
+from policies.serving.scheduler_cluster import cluster_as
 from policies.serving.units import Hold
 from sim.replay.journal_cluster import ReplayedCluster
 from sim.replay.journal_differences import Answer, Compared
@@ -26,7 +25,6 @@ from sim.replay.journal_scheduler import SchedulerSide
 from sim.run import InputError
 
 UNSURE: Final = "a line before it is missing, so the state is not known"
-
 
 HASHED: Final = "names are hashed, so equal nodes are taken in another order: differences may be such ties"
 
@@ -158,19 +156,7 @@ def cluster_of(
     views = {text(each.get("name")): _queue(each) for each in queues}
     if driver != "scheduler":
         return ReplayedCluster(kinds, ours=lambda _: False, queues=views)
-    scheduler = text(configuration.get("scheduler_name"))
-
-    def ours(pod: Pod) -> bool:
-        return pod.scheduler == scheduler
-
-    return ReplayedCluster(
-        kinds,
-        ours=ours,
-        shown=(lambda _: True) if keeps_pod_rules(policy) else ours,
-        held_back=held_back_by(policy),
-        queues=views,
-        labels=keeps_pod_rules(policy),
-    )
+    return cluster_as(ReplayedCluster, policy, text(configuration.get("scheduler_name")), kinds, queues=views)
 
 
 def _queue(said: Json) -> QueueView:

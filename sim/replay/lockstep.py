@@ -14,9 +14,13 @@ from policies.kube.configuration import Profile
 from policies.kube.core import Attempt, KubeScheduler
 from policies.kube.ledger import Ledger
 from sim.replay.decisions import Decision, DecisionLog, Deletion
+from sim.replay.journal_differences import some
 
 ALL_NODES = 100
 """`percentageOfNodesToScore` here: which nodes a scheduler left out is not in the log."""
+
+SHOWN = 3
+"""Nodes that are named of the best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +155,7 @@ def _fault(decision: Decision, attempt: Attempt, scheduler: KubeScheduler) -> Un
             line=decision.line,
             pod=decision.pod.name,
             recorded="not scheduled",
-            why=f"it fits on {_some(best)}",
+            why=f"it fits on {some(best, SHOWN)}",
             best=best,
         )
     best = tuple(names[each.node].name for each in attempt.preemptions)
@@ -173,7 +177,7 @@ def _placement_fault(decision: Decision, name: str, attempt: Attempt, scheduler:
     best = tuple(ledger.nodes[each].name for each in attempt.best)
     if attempt.verdict is not None and not attempt.verdict.feasible[node]:
         reasons = ", ".join(attempt.verdict.reasons_at(node))
-        more = f"; it fits on {_some(best)}" if best else "; it fits nowhere"
+        more = f"; it fits on {some(best, SHOWN)}" if best else "; it fits nowhere"
         return Unexplained(
             line=decision.line,
             pod=decision.pod.name,
@@ -196,7 +200,7 @@ def _placement_fault(decision: Decision, name: str, attempt: Attempt, scheduler:
         pod=decision.pod.name,
         recorded=recorded,
         node=name,
-        why=f"{name} scores {total[place]}, {_some(best)} {total[other]}: {differ}",
+        why=f"{name} scores {total[place]}, {some(best, SHOWN)} {total[other]}: {differ}",
         score=int(total[place]),
         best_score=int(total[other]),
         best=best,
@@ -212,11 +216,12 @@ def _preemption_fault(
     if best.get(name) == set(decision.victims):
         return None
     if attempt.node is not None:
-        why = f"no preemption is needed: it fits on {_some(tuple(ledger.nodes[each].name for each in attempt.best))}"
+        fits = some([ledger.nodes[each].name for each in attempt.best], SHOWN)
+        why = f"no preemption is needed: it fits on {fits}"
     elif name in best:
         why = f"the victims on {name} would be {', '.join(sorted(best[name]))}"
     elif best:
-        why = f"a better candidate is {_some(tuple(best))}: {_victims(attempt)}"
+        why = f"a better candidate is {some(tuple(best), SHOWN)}: {_victims(attempt)}"
     else:
         why = f"no preemption helps: {attempt.message}"
     return Unexplained(
@@ -232,8 +237,3 @@ def _preemption_fault(
 def _victims(attempt: Attempt) -> str:
     assert attempt.preemption is not None, "there are victims only where there is a preemption"
     return ", ".join(victim.uid for victim in attempt.preemption.victims)
-
-
-def _some(names: tuple[str, ...], at_most: int = 3) -> str:
-    left = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {left} more" if left > 0 else "")
