@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sim.experiment.plan import Subjects
+from sim.experiment.plan import Mask, Subjects
 from sim.experiment.quantities import NOBODY, Selector, labels, serving
-
-Mask = NDArray[np.bool_]
 
 
 def measurable(selectors: Sequence[Selector], subjects: Subjects) -> Sequence[Selector]:
@@ -36,8 +31,5 @@ def measurable(selectors: Sequence[Selector], subjects: Subjects) -> Sequence[Se
 def _asked(selector: Selector, subjects: Subjects) -> Mask:
     """Those of the jobs that count that a selector is about."""
     about = selector.quantity.about
-    found = np.ones(len(subjects), dtype=np.bool_) if about not in subjects.having else subjects.having[about].copy()
-    for kind, name in selector.where:
-        label = subjects.labels[kind]
-        found &= label.codes == (label.names.index(name) if name in label.names else -1)
-    return found
+    found = subjects.labelled(selector.where)
+    return found & subjects.having[about] if about in subjects.having else found

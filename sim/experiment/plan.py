@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from sim.experiment.blocks import AUTO, BlockRule, chosen, parse_blocks, time_blocks
 from sim.experiment.prepare import Prepared
-from sim.experiment.quantities import KINDS, Served
+from sim.experiment.quantities import KINDS, Served, Where
 from sim.experiment.scenario import Scenario
 from sim.experiment.shake import Shake, shaken
-from sim.metrics.registry import SIZE_CLASSES
+from sim.metrics.registry import SIZE_CLASSES, size_codes
 from sim.run import InputError
 from sim.statistics.draws import RESAMPLES
 from sim.streams import Streams
@@ -95,6 +95,14 @@ class Subjects:
     def __len__(self) -> int:
         return len(self.trace)
 
+    def labelled(self, where: Where) -> Mask:
+        """Those of the jobs that count that have all the labels."""
+        found = np.ones(len(self), dtype=np.bool_)
+        for kind, name in where:
+            label = self.labels[kind]
+            found &= label.codes == (label.names.index(name) if name in label.names else -1)
+        return found
+
     def names(self) -> dict[str, list[str]]:
         """Kind -> the names that jobs that count have."""
         return self._names(slice(None))
@@ -125,9 +133,8 @@ def subjects_of(prepared: Sequence[Prepared], plan: Plan) -> Subjects:
         if counts
     ]
     labels = {kind: _labels([word(job) for job in records]) for kind, word in WORDS.items()}
-    least = np.array([milli for _, milli in SIZE_CLASSES])
     demand = np.fromiter((job.demand_milli for job in records), dtype=np.int64, count=len(records))
-    labels["size"] = Labels(np.searchsorted(least, demand, side="right") - 1, [name for name, _ in SIZE_CLASSES])
+    labels["size"] = Labels(size_codes(demand), [name for name, _ in SIZE_CLASSES])
     return Subjects(
         counted=masks,
         trace=np.repeat(np.arange(len(prepared)), [int(mask.sum()) for mask in masks]),
@@ -149,13 +156,12 @@ WORDS: Final[dict[str, Callable[[JobRecord], str]]] = {
 
 
 def _services(prepared: Sequence[Prepared]) -> list[Served]:
-    least = [milli for _, milli in SIZE_CLASSES]
     found: dict[str, Served] = {}
     for each in prepared:
         objectives = {service.name: service.objective_ms is not None for service in each.services}
         for job in each.trace.records if objectives else ():
             if job.service in objectives and job.service not in found:
-                size = SIZE_CLASSES[int(np.searchsorted(least, job.demand_milli, side="right")) - 1][0]
+                size, _ = SIZE_CLASSES[int(size_codes(np.array(job.demand_milli)))]
                 labels = {**{kind: word(job) for kind, word in WORDS.items()}, "size": size}
                 found[job.service] = Served(labels, objectives[job.service])
     return list(found.values())

@@ -28,7 +28,7 @@ from sim.services.of_run import has_services
 from sim.services.summary import by_service
 
 if TYPE_CHECKING:
-    from sim.jobs_table import JobsTable
+    from sim.jobs_table import Integers, JobsTable
     from sim.results import Run
 
 METRICS: Final[tuple[Metric, ...]] = (
@@ -68,6 +68,12 @@ class Group(NamedTuple):
     rows: NDArray[np.bool_]
 
 
+def size_codes(demand_milli: Integers) -> Integers:
+    """The place in `SIZE_CLASSES` of each demand."""
+    least = np.array([milli for _, milli in SIZE_CLASSES])
+    return np.searchsorted(least, demand_milli, side="right") - 1
+
+
 def groups(jobs: JobsTable) -> Iterator[Group]:
     """All jobs, then each queue (where there is more than one), each size class that has a job, and each service."""
     yield Group("all", "", np.ones(len(jobs), dtype=bool))
@@ -75,8 +81,7 @@ def groups(jobs: JobsTable) -> Iterator[Group]:
     if len(names) > 1:
         for code, name in enumerate(names):
             yield Group("queue", name, codes == code)
-    least = np.array([milli for _, milli in SIZE_CLASSES])
-    of_job = np.searchsorted(least, jobs.demand_milli, side="right") - 1
+    of_job = size_codes(jobs.demand_milli)
     for code, (name, _) in enumerate(SIZE_CLASSES):
         rows = of_job == code
         if rows.any():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Final, Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from traces.job import JobRecord
 from traces.transform import DAY_MS, scale_load
 
 How = Literal["jobs", "density"]
-HOWS: Final[tuple[How, ...]] = get_args(How)
 
 Times = NDArray[np.int64]
 

@@ -103,9 +103,7 @@ def levels_of(
             rows.append(_replicas(subjects, prepared, gate.selector.where))
             continue
         mine = counted.copy()
-        for kind, name in gate.selector.where:
-            label = subjects.labels[kind]
-            mine[counted] &= label.codes == (label.names.index(name) if name in label.names else -1)
+        mine[counted] = subjects.labelled(gate.selector.where)
         rows.append(mine)
     return Levels(gates=tuple(gates), counted=counted, rows=tuple(rows), left_out=left_out)
 

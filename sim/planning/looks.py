@@ -54,7 +54,6 @@ class Looker:
             drain_ms=question.drain_ms,
             left_out=question.left_out,
         )
-        self._pools = tuple(question.pools) or ((question.pool,) if question.pool else ())
         self._broke = ""
         """The domain whose loss last broke a level: it is tried first, since it is likely to do so again."""
 
@@ -73,10 +72,10 @@ class Looker:
             figures = self._levels.figures(run)
             if not self._levels.kept(figures):
                 self._broke = without
-                full = full_pools(run, left, self._pools, self._prepared.rules.split)
+                full = full_pools(run, left, self._question.searched, self._prepared.rules.split)
                 return Look(servers, fleet.devices, cost, False, figures, without, load, full)
             seen.append(figures)
-            load = load if without else load_of(run, left, self._pools)
+            load = load if without else load_of(run, left, self._question.searched)
         if self._question.spare is not None and len(seen) == 1:
             return Look(servers, fleet.devices, cost, False, seen[0], f"its only {self._question.spare}", load)
         return Look(servers, fleet.devices, cost, True, self._levels.worst(seen), "", load)

@@ -56,6 +56,11 @@ class Question:
     """The most that the whole fleet may cost."""
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The pools that are searched; none where servers of the whole fleet are."""
+        return tuple(self.pools) or ((self.pool,) if self.pool else ())
+
+    @property
     def counts(self) -> range:
         """The counts that are searched, of a question that was checked."""
         assert self.most is not None, "a checked question has a largest count"

@@ -132,7 +132,7 @@ def _why(look: Look, levels: Sequence[Gate], question: Question) -> str:
 
 def full_lines(policy: str, look: Look, question: Question) -> Iterator[str]:
     """The pools that are full whatever the searched ones have."""
-    searched = " or ".join(question.pools or ([question.pool] if question.pool else []))
+    searched = " or ".join(question.searched)
     where = f" without {look.without}" if look.without else ""
     for each in look.full:
         said = f"{policy}: pool {each.pool} is at {each.load:.0%} of what it can do{where}"
